@@ -1,0 +1,239 @@
+// Every struct that lies in shared memory. Any change here is a change of kLayoutVersion and of the
+// golden ABI hash in tests/shm/layout_test.cc.
+//
+// Plain aggregates of fixed-width words, little-endian, no pointers, no std::atomic members; every
+// access that may race goes through shm/words.h. Sizes and offsets are asserted below. All names
+// are shm-design 2 and 3.
+//
+// Objects: `lineq.<instance>.root`, and `lineq.<instance>.<number, 8 hex digits>` for everything
+// else. Numbers are never used twice, so a reader cannot map the wrong thing.
+#pragma once
+
+#include <cstddef>
+
+#include "shm/counters.h"
+#include "shm/data_types.h"
+#include "shm/support/ints.h"
+
+namespace lineq::shm {
+
+inline constexpr u64 kMagic = 0x0100'0051'454e'494cULL;  // "LINEQ\0\0\1" in memory
+inline constexpr u32 kLayoutVersion = 1;
+inline constexpr u64 kPage = 4096;
+
+inline constexpr u32 kMaxTables = 1024;
+inline constexpr u32 kMaxRooms = 1024;
+inline constexpr u32 kMaxPeers = 1024;
+inline constexpr u32 kMaxObjects = 8192;
+inline constexpr u32 kMaxChunks = 24;
+inline constexpr u32 kChunk0Log2 =
+    10;  // slots in the first chunk; chunk k >= 1 holds as many as all before it
+
+enum class SegmentState : u32 { kNone, kCreating, kAttaching, kLive, kStopped, kRetired };
+enum class ObjectState : u16 { kFree, kPreparing, kLive };
+enum class ObjectKind : u16 { kNone, kFeed, kChunk, kIndex, kDictionary, kLine };
+enum class TableState : u32 { kFree, kLive };
+enum class TableRole : u32 { kPlain, kUsers, kRooms, kPart, kLedger };
+enum class PeerState : u32 { kFree, kConnecting, kUp, kDown };
+enum class PeerDirection : u32 { kIncoming, kOutgoing };
+
+// A shared object by its number; 0 = none.
+struct ObjRef {
+  u32 object;
+  u32 reserved;
+};
+
+struct alignas(64) RootHeader {
+  // written once, before magic
+  u64 magic;  // stored last, release
+  u32 layout_version;
+  u32 header_bytes;
+  u64 abi_hash;
+  u64 total_bytes;
+  u64 boot_id[2];            // for people; zero where /proc/sys is hidden
+  u64 created_realtime_ms;   // wall clock
+  u64 created_monotonic_ms;  // zero of every SegmentMs and Tick
+  u64 hash_key[2];           // SipHash key, random at creation
+  u64 pad0[6];
+  // who writes
+  alignas(64) u32 state;  // SegmentState
+  u32 writer_pid;         // for people; liveness uses the lock
+  u64 writer_start_ms;    // SegmentMs
+  u64 epoch;              // +1 at every attach: readers rescan when it changes
+  u64 unclean_attaches;
+  u64 pad1[4];
+  // beats every 100 ms
+  alignas(64) u64 heartbeat_ms;  // SegmentMs
+  u64 loop_count;
+  u64 pad2[6];
+  // what to look at
+  alignas(64) u64 objects_generation;  // +1 when an object is published or retired
+  u64 directory_generation;            // +1 when a table, room or peer appears or goes
+  u32 tables_high, rooms_high, peers_high, objects_high;
+  u32 next_object;  // next object number
+  u32 reserved0;
+  u32 next_table_id;
+  u32 reserved1;
+  u64 pad3[2];
+  // change feed (shm-design 14)
+  alignas(64) u64 feed_intent;
+  u64 feed_tail;
+  ObjRef feed;
+  u32 feed_log2;
+  u32 reserved2;
+  u64 pad4[4];
+  // dictionary (shm-design 10)
+  alignas(64) u64 dictionary_used;  // bytes; below it everything is immutable
+  ObjRef dictionary;
+  u64 dictionary_bytes;
+  u64 pad5[5];
+};
+
+struct ObjDesc {
+  u32 number;
+  u16 state;  // ObjectState
+  u16 kind;   // ObjectKind
+  u64 bytes;
+  u64 reserved_bytes;
+  u32 owner;  // table number, or 0xffffffff
+  u32 pad;
+};
+
+struct IndexDesc {
+  ObjRef at;
+  u32 log2_buckets;
+  u32 pad;
+};
+
+struct alignas(64) TableDesc {
+  // definition, immutable once state is live
+  u32 state;       // TableState; release / acquire
+  u32 id;          // grows with each table made; (id, generation) names a table for ever
+  u32 scope_peer;  // whose contribution (mode acc), or 0xffffffff
+  u32 role;        // TableRole
+  u64 generation;
+  u32 key_type, key_bytes;  // as on the wire
+  u64 data_types;
+  u32 expire_ms;   // longest told by any HAProxy, 0 = never; its own atomic, the one field that may
+                   // grow later
+  u32 slot_bytes;  // stride
+  u16 ext_offset, key_offset, used_bytes, chunk0_log2;
+  u64 pad0;
+  char name[256];
+  u16 offset[64];
+  u16 elements[64];
+  u32 period_ms[64];
+  alignas(64) ObjRef chunk[kMaxChunks];
+  // index pair, under index_seq
+  alignas(64) u32 index_seq;
+  u32 pad1;
+  IndexDesc cur, next;
+  u64 migrated;  // buckets of cur already in next
+  u64 pad2[2];
+  alignas(64) u64 high_water;  // slots below are initialised; release / acquire
+  u64 live;
+  u64 pad3[6];
+  alignas(64) u64 counters[16];  // TableCounter
+  u8 reserved[768];
+};
+
+// One HAProxy. Names under `seq`; counters are single words.
+struct alignas(64) PeerDesc {
+  u32 seq;
+  u32 state;         // PeerState, under seq
+  u64 connected_ms;  // SegmentMs of the last change of state, under seq
+  u32 direction, protocol_minor;
+  u64 remote_pid;
+  u64 epoch;  // +1 per session
+  u64 pad[3];
+  char remote_name[96];  // how it calls itself
+  char local_name[96];   // what it calls us
+  char address[64];
+  u64 counters[24];  // PeerCounter
+};
+
+// One waiting room.
+struct alignas(64) RoomDesc {
+  u32 seq;
+  u16 state, method;
+  u32 flags, users_table;
+  u32 capacity, new_per_minute, session_ms, hold_ms, grace_ms, refresh_ms;
+  u64 clock_shift_ms, shifted_until_ms, pacing_tat_ms;
+  char name[128];
+  alignas(64) u64 active;
+  u64 ready, waiting, front, admit_rate_milli, oldest_since_ms, pad1[2];
+  u64 totals[16];
+  u64 wait_histogram[24], stay_histogram[24];
+  ObjRef line;
+  u64 pad2[31];
+};
+
+// The redo record: a change's whole outcome, written before the change is made (shm-design 15).
+inline constexpr u32 kIntentParts = 4;
+enum class PartKind : u32 { kNone, kUpdate, kInsert, kErase };
+struct IntentPart {
+  u32 kind;  // PartKind
+  u32 table;
+  u32 slot;
+  u32 words;  // of the image
+  u32 tag;    // of the key
+  u32 pad;
+};
+struct alignas(64) Intent {
+  u64 op;  // 0 none, 1 pending; stored after everything else, cleared last
+  u32 parts;
+  u32 line_op;
+  u32 room;
+  u32 pad0;
+  u64 ticket;
+  u64 pad1[4];
+  IntentPart part[kIntentParts];
+  u64 pad2[4];
+  u64 image[kMaxSlotBytes / 8];
+};
+
+// Where everything lies in the root object.
+struct RootLayout {
+  RootHeader header;
+  alignas(64) u64 counters[64];  // DaemonCounter
+  alignas(64) Intent intent;
+  alignas(64) ObjDesc objects[kMaxObjects];
+  alignas(64) TableDesc tables[kMaxTables];
+  alignas(64) PeerDesc peers[kMaxPeers];
+  alignas(64) RoomDesc rooms[kMaxRooms];
+};
+
+// Slot header words. Everything from word 1 on is accessed as u64.
+inline constexpr u32 kMetaLive = 1;  // bits 0-1: state
+inline constexpr u32 kMetaStateMask = 3;
+inline constexpr u32 kMetaNeverExpires = 4;  // bit 2
+inline constexpr u32 kMetaKeyShift = 16;     // bits 16-31: key length
+
+// A bucket of the index (shm-design 7). word: tag << 32 | (slot + 1), 0 = empty.
+inline constexpr u32 kBucketWords = 7;
+struct alignas(64) Bucket {
+  u64 passed;
+  u64 word[kBucketWords];
+};
+
+static_assert(sizeof(ObjRef) == 8 && sizeof(ObjDesc) == 32 && sizeof(IndexDesc) == 16);
+static_assert(sizeof(RootHeader) == 448);
+static_assert(sizeof(TableDesc) == 2048);
+static_assert(offsetof(TableDesc, name) == 64 && offsetof(TableDesc, offset) == 320);
+static_assert(offsetof(TableDesc, chunk) == 832 && offsetof(TableDesc, index_seq) == 1024);
+static_assert(offsetof(TableDesc, high_water) == 1088 && offsetof(TableDesc, counters) == 1152);
+static_assert(sizeof(PeerDesc) == 512 && offsetof(PeerDesc, counters) == 320);
+static_assert(sizeof(RoomDesc) == 1024);
+static_assert(sizeof(Intent) == 4288 && offsetof(Intent, image) == 192);
+static_assert(sizeof(Bucket) == 64);
+static_assert(sizeof(RootLayout) <= 4u << 20);
+static_assert(static_cast<u32>(DaemonCounter::kCount) <= 64);
+static_assert(static_cast<u32>(TableCounter::kCount) <= 16);
+static_assert(static_cast<u32>(PeerCounter::kCount) <= 24);
+
+inline constexpr u64 kRootBytes = 4u << 20;
+
+// FNV-1a over sizes, offsets and the data type list: catches what a version number forgets.
+u64 abi_hash();
+
+}  // namespace lineq::shm

@@ -1,0 +1,120 @@
+// The writer's side of one table: apply batches of updates, look up, erase. Writer thread only.
+//
+// Every change goes through the redo record (Writer's Intent), then slot, index and feed, in the
+// order that readers and a crash at any instruction need (shm-design 6, 7, 15). When apply()
+// returns, the changes are in the segment and may be acknowledged.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "shm/entry_view.h"
+#include "shm/feed.h"
+#include "shm/support/clock.h"
+#include "shm/support/strong.h"
+
+namespace lineq::shm {
+
+class Writer;
+
+// How the cells of somebody's definition go into a table's slots. Columns the table lacks are
+// dropped, columns the definition lacks are left alone, surplus array elements are dropped, missing
+// ones left alone (peers-protocol 4.5).
+class ColumnMap {
+ public:
+  // `from` is the announced definition (cells in its order); `to` the table's.
+  ColumnMap(const TableDefinition& from, const TableInfo& to);
+
+  struct Op {
+    ValueKind kind;
+    u16 cell;    // first source cell
+    u16 offset;  // in the slot, bytes
+    u16 count;   // elements
+  };
+  const std::vector<Op>& ops() const { return ops_; }
+
+ private:
+  std::vector<Op> ops_;
+};
+
+enum class Merge : u8 {
+  kOverwrite,  // a live update: the last writer wins
+  kIfNewer,  // a lesson: values only if the entry is absent or its deadline is earlier than the one
+             // told
+  kIfAbsent,  // the untimed repetition after a lesson: only if the entry is absent
+};
+
+struct Change {
+  std::span<const u8> key;
+  const u64* cells = nullptr;  // as ColumnMap's `from` says; rates as elapsed, curr, prev
+  Merge merge = Merge::kOverwrite;
+  bool timed = false;  // expire_ms was told; otherwise the table's own expiry starts anew
+  u32 expire_ms = 0;
+};
+
+enum class Outcome : u8 {
+  kInserted,
+  kUpdated,
+  kKept,      // an existing entry's values were kept, and differ from what was told (rates not
+              // compared)
+  kKeptSame,  // kept, and equal
+  kRefused,   // table full
+};
+
+struct Applied {
+  u32 slot = 0;
+  Outcome outcome = Outcome::kRefused;
+  bool arm = false;  // deadline is new, or earlier than before: the expiry wheel has to know
+  Tick deadline = 0;
+};
+
+class Table {
+ public:
+  static constexpr std::size_t kBatch = 32;
+
+  const TableInfo& info() const { return info_; }
+  u64 live() const;
+  u32 expire_ms() const;
+  u32 high_water() const;
+
+  // At most kBatch changes, in order; `results` has as many. An entry lives until the longest
+  // expiry told has passed: a deadline never moves back here. Entries past their deadline count as
+  // absent.
+  void apply(const ColumnMap& columns, std::span<const Change> changes, PeerNo origin,
+             SegmentMs now, std::span<Applied> results);
+
+  // Absent, or the live slot of this key (expired or not).
+  std::optional<u32> find(std::span<const u8> key) const;
+  // The slot itself, no copy; valid until the next change. live() is false for a free one. `slot` <
+  // high_water().
+  EntryView at(u32 slot) const;
+
+  void erase(u32 slot, FeedKind kind, PeerNo origin, SegmentMs now);
+
+  // Position of the newest feed record of this slot (low 32 bits): relays skip older ones.
+  u32 last_record(u32 slot) const { return last_record_[slot]; }
+
+  // Idle work: moves buckets of a growing index. True when nothing is left to do.
+  bool migrate_some(u32 buckets);
+  bool growing() const;
+
+  ~Table();
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+  Table(Table&&) = delete;
+  Table& operator=(Table&&) = delete;
+
+ private:
+  friend class Writer;
+  struct Parts;
+  Table(Writer& writer, u16 no);
+
+  Writer& writer_;
+  TableInfo info_;
+  std::vector<u32> last_record_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace lineq::shm

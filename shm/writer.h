@@ -1,0 +1,111 @@
+// The segment as lineqd owns it: create or re-attach, tables, peers, counters, feed, dictionary.
+// One thread.
+//
+//   auto writer = Writer::attach({.instance = "default"});   // kBusy: another lineqd runs
+//   writer->for_each_table(...)                              // what an earlier process left
+//   Table& t = *writer->table_for(definition, now);
+//   writer->heartbeat();                                     // every 100 ms
+//   writer->stop();                                          // clean stop: state kStopped
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shm/feed.h"
+#include "shm/support/result.h"
+#include "shm/table.h"
+
+namespace lineq::shm {
+
+enum class WhenFull : u8 { kEvict, kRefuse };
+
+struct WriterOptions {
+  std::string instance = "default";
+  u64 memory_limit = 0;  // bytes of all objects together, 0 = what /dev/shm has
+  u32 feed_log2 = 22;    // 16..26
+  WhenFull when_full = WhenFull::kEvict;
+};
+
+// How the segment was found.
+enum class Attach : u8 {
+  kCreated,    // there was none
+  kClean,      // left by a clean stop
+  kRecovered,  // left by a kill: intent redone, derived state recomputed
+  kReplaced,   // foreign or damaged: retired and created anew; attach_note() says why
+};
+
+// What a HAProxy is called; bytes from the network.
+struct PeerIdentity {
+  std::string_view remote_name;
+  std::string_view local_name;
+  std::string_view address;  // without the port for incoming connections
+  u64 remote_pid = 0;
+  PeerDirection direction = PeerDirection::kIncoming;
+  u32 protocol_minor = 1;
+};
+
+// Result of table_for.
+struct TableFor {
+  Table* table = nullptr;
+  bool created = false;
+  bool replaced = false;  // the definition added columns: all entries were moved to a table with
+                          // the union, `table`
+  u16 old_no = 0;         // when replaced: the table that is gone
+};
+
+class Writer {
+ public:
+  // kBusy: another lineqd owns this instance; kSystem, kExhausted: what the system said.
+  static Result<std::unique_ptr<Writer>> attach(const WriterOptions& options);
+  ~Writer();
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+  Writer(Writer&&) = delete;
+  Writer& operator=(Writer&&) = delete;
+
+  Attach attached_as() const;
+  const std::string& attach_note() const;  // one sentence for the log
+  SegmentMs now() const;                   // reads the clock: once a loop turn
+  void heartbeat(SegmentMs now);
+  void stop();  // heartbeat, state kStopped; the segment stays
+
+  // Tables. The same name with another key type or key length is another table: both live side by
+  // side and never mix. Columns are united: a definition with columns (or longer arrays) the table
+  // lacks makes a wider table and moves all entries there; the old Table is gone. A longer expiry
+  // is remembered. Rate periods of the first definition stay.
+  Result<TableFor> table_for(const TableDefinition& definition, SegmentMs now);
+  Table* table(u16 no);                    // nullptr = no such table
+  const std::vector<u16>& tables() const;  // numbers of live tables
+
+  // Peers: the record of a HAProxy. Reuses the record of the same (names, address, pid), else of
+  // the same (names, address) that is down, else a free one, else the one that is down longest.
+  // kExhausted at kMaxPeers connected.
+  Result<PeerNo> peer_up(const PeerIdentity& identity, SegmentMs now);
+  void peer_down(PeerNo peer, SegmentMs now);
+  u64 peer_counter(PeerNo peer, PeerCounter c) const;
+  void set_peer_counter(PeerNo peer, PeerCounter c, u64 value);
+  void add_peer_counter(PeerNo peer, PeerCounter c, u64 by = 1);
+
+  void set_counter(DaemonCounter c, u64 value);
+  void add_counter(DaemonCounter c, u64 by = 1);
+  void add_table_counter(u16 table, TableCounter c, u64 by = 1);
+
+  Feed& feed();
+
+  // Dictionary (server keys). 0 when it is full: the value is then stored as none and counted.
+  u32 intern(std::string_view text);
+  std::string_view dictionary_text(u32 id) const;
+
+  // Idle work, bounded: growing indexes. True when nothing is left.
+  bool work_some();
+
+ private:
+  friend class Table;
+  struct State;
+  explicit Writer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lineq::shm
