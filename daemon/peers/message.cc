@@ -1,0 +1,1 @@
+#include "daemon/peers/message.h"
