@@ -1,0 +1,265 @@
+#include "tools/cli/settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+namespace lineq::cli {
+namespace {
+
+class SettingsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "/lineq-settings-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    directory_ = name;
+    path_ = directory_ + "/lineq.cfg";
+    for (const char* variable :
+         {"LINEQ_INSTANCE", "LINEQ_CONTROL", "LINEQ_STATE_DIR", "SERVICE_TCP_HOST",
+          "SERVICE_TCP_PORT", "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE",
+          "SERVICE_NAME", "LINEQ_SHM_OWNER", "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
+      ::unsetenv(variable);
+    }
+  }
+  void TearDown() override {
+    ::unlink(path_.c_str());
+    ::rmdir(directory_.c_str());
+  }
+
+  void write(std::string_view text) { std::ofstream(path_, std::ios::binary) << text; }
+
+  Result<Settings> load(Loader loader = Loader::kDaemon, std::vector<GivenOption> options = {}) {
+    CommandLine line;
+    line.options = std::move(options);
+    return load_settings(loader, line, path_);
+  }
+  std::string mistake(std::string_view text, Loader loader = Loader::kDaemon) {
+    write(text);
+    const Result<Settings> settings = load(loader);
+    return settings ? "no mistake" : settings.error().what;
+  }
+
+  std::string directory_;
+  std::string path_;
+};
+
+TEST_F(SettingsTest, WithoutAFileTheDefaultsHold) {
+  const Result<Settings> s = load();
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->instance, "default");
+  EXPECT_EQ(s->control, "/run/lineq/default.sock");
+  EXPECT_EQ(s->state_dir, "/var/lib/lineq");
+  EXPECT_EQ(s->tcp_host, "localhost");
+  EXPECT_EQ(s->tcp_port, 11111);
+  EXPECT_EQ(s->web_host, "localhost");
+  EXPECT_EQ(s->web_port, 8060);
+  EXPECT_EQ(s->mode, Mode::kAggregate);
+  EXPECT_EQ(s->peer_name, "lineq");
+  EXPECT_EQ(s->max_message_bytes, 65536U);
+  EXPECT_EQ(s->memory_limit_bytes, 0U);
+  EXPECT_EQ(s->feed_log2, 22U);
+  EXPECT_EQ(s->silent_peer_ms, 10000U);
+  EXPECT_EQ(s->full_table, FullTable::kEvict);
+  EXPECT_TRUE(s->warnings.empty());
+}
+
+TEST_F(SettingsTest, TheOriginalsFileIsUnderstood) {
+  write(R"({
+    "tcp_host": "10.0.0.1", "TCP_PORT": "10000", "web_port": 9090, "Service_Mode": "agg",
+    "service_name": "lineQ",
+    "vwr_inactivity_duration": 5,
+    "routes": {"shop": {"vwr_active_users": 20, "path": "/"}}
+  })");
+  const Result<Settings> s = load();
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->tcp_host, "10.0.0.1");
+  EXPECT_EQ(s->tcp_port, 10000);
+  EXPECT_EQ(s->web_port, 9090);
+  EXPECT_EQ(s->peer_name, "lineQ");
+  EXPECT_EQ(s->warnings, (std::vector<std::string>{
+                             path_ + ":4: vwr_inactivity_duration: belongs to mode vwr; ignored",
+                             path_ + ":5: routes: belongs to mode vwr; ignored"}));
+}
+
+TEST_F(SettingsTest, CommentsAndTrailingCommasAreAllowed) {
+  write("// ours\n{ /* port */ \"tcp_port\": 1234, # no\n }");
+  EXPECT_FALSE(load().ok());
+  write("// ours\n{ /* port */ \"tcp_port\": 1234, // yes\n }");
+  const Result<Settings> s = load();
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->tcp_port, 1234);
+}
+
+TEST_F(SettingsTest, TheCommandLineBeatsTheEnvironmentBeatsTheFile) {
+  write(R"({"tcp_port": 1, "web_port": 1, "instance": "file", "service_mode": "acc"})");
+  ::setenv("SERVICE_TCP_PORT", "2", 1);
+  ::setenv("LINEQ_INSTANCE", "environment", 1);
+  ::setenv("SERVICE_WEB_PORT", "", 1);  // empty is unset
+  const Result<Settings> s = load(Loader::kDaemon, {{"instance", "line"}});
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->instance, "line");
+  EXPECT_EQ(s->control, "/run/lineq/line.sock");
+  EXPECT_EQ(s->tcp_port, 2);
+  EXPECT_EQ(s->web_port, 1);
+  EXPECT_EQ(s->mode, Mode::kAccumulate);
+  ::unsetenv("SERVICE_TCP_PORT");
+  ::unsetenv("LINEQ_INSTANCE");
+  ::unsetenv("SERVICE_WEB_PORT");
+}
+
+TEST_F(SettingsTest, AWrongValueNamesPlaceKeyValueAndWhatIsAllowed) {
+  EXPECT_EQ(mistake("{\n \"tcp_port\": 99999}"),
+            path_ + ":2: tcp_port: '99999' is not allowed; allowed: a port, 1 to 65535");
+  EXPECT_EQ(mistake("{\"TCP_port\": \"no\x1b\"}").find("not JSON") != std::string::npos, true);
+  EXPECT_EQ(mistake("{\"tcp_port\": \"\\u001b[2J\"}"),
+            path_ + ":1: tcp_port: '\\x1b[2J' is not allowed; allowed: a port, 1 to 65535");
+  EXPECT_EQ(mistake("{\"service_mode\":\n\n\"avr\"}"),
+            path_ + ":3: service_mode: 'avr' is not allowed; allowed: agg, acc or vwr");
+  EXPECT_EQ(mistake(R"({"instance": "a/b"})"),
+            path_ + ":1: instance: 'a/b' is not allowed; allowed: 1 to 64 of A-Z a-z 0-9 _ . -");
+  for (const char* wrong : {R"({"tcp_port": 0})",
+                            R"({"tcp_port": -1})",
+                            R"({"tcp_port": 1.5})",
+                            R"({"tcp_port": 1e3})",
+                            R"({"tcp_port": null})",
+                            R"({"tcp_port": true})",
+                            R"({"tcp_port": [1]})",
+                            R"({"tcp_port": {"a": 1}})",
+                            R"({"tcp_port": " 1"})",
+                            R"({"tcp_port": ""})",
+                            R"({"feed_log2": 15})",
+                            R"({"feed_log2": 27})",
+                            R"({"memory_limit": "1t"})",
+                            R"({"memory_limit": "99999999999g"})",
+                            R"({"memory_limit": "k"})",
+                            R"({"instance": ".."})",
+                            R"({"control": "relative.sock"})",
+                            R"({"web_host": "unix@relative"})",
+                            R"({"tcp_host": "unix@/x"})",
+                            R"({"log": "syslog:local8"})",
+                            R"({"log_level": "loud"})",
+                            R"({"service_name": "a b"})",
+                            R"({"shm_owner": "nobody-has-this-name"})"}) {
+    EXPECT_NE(mistake(wrong).find("is not allowed; allowed: "), std::string::npos) << wrong;
+  }
+}
+
+TEST_F(SettingsTest, AWrongValueFromElsewhereNamesItsSource) {
+  ::setenv("SERVICE_WEB_PORT", "http", 1);
+  const Result<Settings> e = load();
+  ::unsetenv("SERVICE_WEB_PORT");
+  ASSERT_FALSE(e.ok());
+  EXPECT_EQ(e.error().what,
+            "environment: SERVICE_WEB_PORT: 'http' is not allowed; allowed: a port, 1 to 65535");
+  const Result<Settings> c = load(Loader::kDaemon, {{"tcp-port", "0"}});
+  ASSERT_FALSE(c.ok());
+  EXPECT_EQ(c.error().what,
+            "command line: --tcp-port: '0' is not allowed; allowed: a port, 1 to 65535");
+}
+
+TEST_F(SettingsTest, WhatIsNotAnObjectOfSettingsIsRefusedWithItsLine) {
+  EXPECT_NE(mistake("").find("not JSON"), std::string::npos);
+  EXPECT_NE(mistake("[1]").find("one JSON object"), std::string::npos);
+  EXPECT_NE(mistake("7").find("one JSON object"), std::string::npos);
+  EXPECT_NE(mistake("{\"a\"").find("not JSON"), std::string::npos);
+  EXPECT_TRUE(mistake("{\n\n\"tcp_port\" 5}").starts_with(path_ + ":3: not JSON: "));
+  EXPECT_NE(mistake(std::string_view("{}\0{", 4)).find("NUL"), std::string::npos);
+  EXPECT_EQ(mistake("{\"tcp_port\": 5,\n\"TCP_PORT\": 6}"), path_ + ":2: tcp_port: given twice");
+  EXPECT_NE(mistake("{\"tcp_host\": \"\xff\"}").find("not JSON"), std::string::npos);
+  EXPECT_NE(mistake(std::string(2000000, ' ')).find("larger than"), std::string::npos);
+  // Deep nesting is read without recursion.
+  EXPECT_NE(mistake("{\"x\": " + std::string(500000, '[')).find("not JSON"), std::string::npos);
+}
+
+TEST_F(SettingsTest, AnUnknownKeyWarnsWithASuggestion) {
+  write("{\"tcp_prot\": [1, {\"tcp_port\": 5}],\n \"colour\": \"red\"}");
+  const Result<Settings> s = load();
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->tcp_port, 11111);
+  EXPECT_EQ(s->warnings, (std::vector<std::string>{
+                             path_ + ":1: tcp_prot: unknown key, ignored; did you mean 'tcp_port'?",
+                             path_ + ":2: colour: unknown key, ignored"}));
+}
+
+TEST_F(SettingsTest, AGivenFileMustExist) {
+  const Result<Settings> s = load(Loader::kDaemon, {{"config", "/nonexistent/lineq.cfg"}});
+  ASSERT_FALSE(s.ok());
+  EXPECT_EQ(s.error().what, "/nonexistent/lineq.cfg: No such file or directory");
+  EXPECT_FALSE(load(Loader::kDaemon, {{"config", directory_}}).ok());
+}
+
+TEST_F(SettingsTest, AToolTakesWhatConcernsItAndLeavesTheRest) {
+  write(R"({"instance": "blue", "tcp_port": "wrong", "what": 1})");
+  const Result<Settings> s = load(Loader::kTool);
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->instance, "blue");
+  EXPECT_TRUE(s->warnings.empty());
+  EXPECT_FALSE(load(Loader::kDaemon).ok());
+  EXPECT_TRUE(load(Loader::kWeb).ok());
+}
+
+TEST_F(SettingsTest, MemoryLimitTakesSuffixes) {
+  for (const auto& [text, value] : std::vector<std::pair<std::string, u64>>{
+           {"4096", 4096}, {"512k", 524288}, {"64M", 67108864}, {"2g", 2147483648}}) {
+    const Result<Settings> s = load(Loader::kDaemon, {{"memory-limit", text}});
+    ASSERT_TRUE(s.ok()) << s.error().what;
+    EXPECT_EQ(s->memory_limit_bytes, value);
+  }
+}
+
+TEST_F(SettingsTest, AUnixSocketIsAPlaceToListen) {
+  const Result<Settings> s = load(Loader::kWeb, {{"web-host", "unix@/run/lineq/web.sock"}});
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(unix_path(s->web_host), "/run/lineq/web.sock");
+  EXPECT_EQ(unix_path("localhost"), std::nullopt);
+}
+
+TEST_F(SettingsTest, TheEffectiveConfigurationIsAFileThatLoadsTheSame) {
+  write(R"({"tcp_port": "4321", "web_host": "unix@/a \"b\"", "memory_limit": "1k",
+            "log": "syslog:local3", "shm_owner": 0, "full_table": "refuse"})");
+  const Result<Settings> first = load();
+  ASSERT_TRUE(first.ok()) << first.error().what;
+  const std::string json = settings_json(*first);
+  EXPECT_NE(json.find("\"tcp_port\": 4321,"), std::string::npos) << json;
+  EXPECT_NE(json.find("\"memory_limit\": 1024,"), std::string::npos) << json;
+  write(json);
+  const Result<Settings> second = load();
+  ASSERT_TRUE(second.ok()) << second.error().what;
+  EXPECT_EQ(settings_json(*second), json);
+  EXPECT_TRUE(second->warnings.empty());
+}
+
+TEST_F(SettingsTest, TheSegmentsOwnerIsConfiguredOrThatOfTheSocketsDirectory) {
+  Settings s;
+  s.control = directory_ + "/x.sock";
+  EXPECT_EQ(segment_owner(s), ::geteuid());
+  s.shm_owner = 4711;
+  EXPECT_EQ(segment_owner(s), 4711U);
+  const Result<Settings> named = load(Loader::kTool, {{"shm-owner", "root"}});
+  ASSERT_TRUE(named.ok()) << named.error().what;
+  EXPECT_EQ(segment_owner(*named), 0U);
+}
+
+TEST_F(SettingsTest, EachProgramHasTheOptionsThatConcernIt) {
+  const auto has = [](Loader loader, std::string_view name) {
+    const std::vector<Option> options = setting_options(loader);
+    return std::any_of(options.begin(), options.end(),
+                       [&](const Option& o) { return o.name == name; });
+  };
+  EXPECT_TRUE(has(Loader::kDaemon, "tcp-port"));
+  EXPECT_FALSE(has(Loader::kDaemon, "web-port"));
+  EXPECT_TRUE(has(Loader::kWeb, "web-port"));
+  EXPECT_TRUE(has(Loader::kTool, "shm-owner"));
+  EXPECT_FALSE(has(Loader::kTool, "config"));  // -f is a copied segment there
+  for (const Loader loader : {Loader::kDaemon, Loader::kWeb, Loader::kTool}) {
+    EXPECT_TRUE(has(loader, "instance"));
+  }
+}
+
+}  // namespace
+}  // namespace lineq::cli
