@@ -6,7 +6,7 @@
 //            difference, so two ticks may lie at most 24.8 days apart.
 #pragma once
 
-#include <time.h>
+#include <ctime>
 
 #include "shm/support/ints.h"
 

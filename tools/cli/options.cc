@@ -64,25 +64,12 @@ Error mistake(int code, int letter, std::string_view word, std::span<const Optio
                       meant.empty() ? "" : fmt::format("; did you mean '--{}'?", meant))};
 }
 
-constexpr const char* sanitizers() {
-#if defined(__SANITIZE_THREAD__)
-  return ", thread sanitizer";
-#elif defined(__SANITIZE_ADDRESS__)
-  return ", address sanitizer";
-#else
-  return "";
-#endif
-}
-
 }  // namespace
 
 std::optional<std::string_view> CommandLine::value(std::string_view name) const {
-  for (auto it = options.rbegin(); it != options.rend(); ++it) {
-    if (it->name == name) {
-      return it->value;
-    }
-  }
-  return std::nullopt;
+  const auto found = std::find_if(options.rbegin(), options.rend(),
+                                  [&](const GivenOption& option) { return option.name == name; });
+  return found == options.rend() ? std::nullopt : std::optional<std::string_view>(found->value);
 }
 
 std::vector<std::string_view> CommandLine::values(std::string_view name) const {
@@ -102,16 +89,14 @@ Result<CommandLine> parse_command_line(const Program& program, int argc, char* c
   std::vector<std::string> names;  // getopt wants C strings
   std::vector<option> longs;
   names.reserve(all.size());
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    names.emplace_back(all[i].name);
-    const int has_argument = all[i].argument.empty() ? no_argument : required_argument;
-    longs.push_back(
-        {names.back().c_str(), has_argument, nullptr, kFirstLong + static_cast<int>(i)});
-    if (all[i].letter != 0) {
-      letters += all[i].letter;
-      if (has_argument == required_argument) {
-        letters += ':';
-      }
+  for (const Option& entry : all) {
+    names.emplace_back(entry.name);
+    const int has_argument = entry.argument.empty() ? no_argument : required_argument;
+    const int code = kFirstLong + static_cast<int>(longs.size());
+    longs.push_back({names.back().c_str(), has_argument, nullptr, code});
+    if (entry.letter != 0) {
+      letters += entry.letter;
+      letters += has_argument == required_argument ? ":" : "";
     }
   }
   longs.push_back({nullptr, 0, nullptr, 0});
@@ -172,13 +157,13 @@ std::string help_text(const Program& program) {
 }
 
 std::string version_text(const Program& program) {
-  return fmt::format("{} {}\nbuilt with {} {}{}\n", program.name, LINEQ_VERSION,
 #if defined(__clang__)
-                     "clang",
+  constexpr std::string_view kCompiler;  // its version text names it
 #else
-                     "gcc",
+  constexpr std::string_view kCompiler = "gcc ";
 #endif
-                     __VERSION__, sanitizers());
+  return fmt::format("{} {}\nbuilt with {}{}\n", program.name, LINEQ_VERSION, kCompiler,
+                     __VERSION__);
 }
 
 int usage_error(std::string_view program, std::string_view what) {

@@ -329,6 +329,7 @@ class FileHandler {
 
   const std::optional<Error>& error() const { return error_; }
 
+  // NOLINTBEGIN(readability-identifier-naming): rapidjson calls these by name.
   bool Null() { return value("null"); }
   bool Bool(bool b) { return value(b ? "true" : "false"); }
   bool RawNumber(const char* text, rapidjson::SizeType n, bool) { return value({text, n}); }
@@ -385,6 +386,8 @@ class FileHandler {
                                              escaped(key.substr(0, 100)), suggestion(key, keys)));
     return true;
   }
+
+  // NOLINTEND(readability-identifier-naming)
 
  private:
   std::string here() const { return file_.at(stream_.Tell()); }
