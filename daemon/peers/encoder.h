@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "daemon/peers/message.h"
 #include "daemon/peers/string_cache.h"
@@ -15,6 +16,23 @@ namespace lineq::peers {
 // room() and consumed() may move the bytes: a span from pending() is good until the next call.
 class OutputBuffer {
  public:
+  OutputBuffer() = default;
+  OutputBuffer(OutputBuffer&& other) noexcept { swap(other); }
+  OutputBuffer& operator=(OutputBuffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  OutputBuffer(const OutputBuffer&) = delete;
+  OutputBuffer& operator=(const OutputBuffer&) = delete;
+  ~OutputBuffer() = default;
+
+  void swap(OutputBuffer& other) noexcept {
+    data_.swap(other.data_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(begin_, other.begin_);
+    std::swap(end_, other.end_);
+  }
+
   std::span<const u8> pending() const { return {data_.get() + begin_, end_ - begin_}; }
   size_t size() const { return end_ - begin_; }
   bool empty() const { return begin_ == end_; }

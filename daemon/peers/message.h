@@ -135,4 +135,8 @@ class RowShape {
 // Cells of the widest possible row: every type, arrays at kMaxElements.
 inline constexpr u32 kMaxRowCells = 544;
 
+// `text` from outside for a log line: control characters, quotes and bytes above 0x7e as \xNN, cut
+// after 80 bytes.
+std::string printable(std::string_view text);
+
 }  // namespace lineq::peers

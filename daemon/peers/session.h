@@ -225,29 +225,43 @@ class Session {
     u32 taught = 0;  // last_sent when the unconfirmed lesson was finished
   };
 
+  // Input. step() handles the first whole line or message of `in` and returns its size; 0 = there
+  // is none, and need_ bytes are worth another try.
+  size_t step(std::span<const u8> in);
+  size_t step_line(std::span<const u8> in);
+  size_t missing(std::span<const u8> bytes) const;
+  void flush();
+  void send_acks();
+
   // Handshake.
-  size_t feed_lines(std::span<const u8> bytes);
-  void on_line(std::string_view line);
   void on_hello_line(std::string_view line);
-  void bad_hello(HelloError error, std::string sentence);
+  void on_names(std::string_view line);
+  void on_status(std::string_view line);
+  void bad_hello(u32 status, std::string sentence);
   void establish();
 
   // Messages.
-  size_t feed_frames(std::span<const u8> bytes);
-  bool on_frame(const Frame& frame);
+  void on_frame(const Frame& frame);
   void on_control(u8 type);
-  void on_table_message(const Frame& frame);
+  void on_lesson_end(bool partial);
+  void on_resync_confirmed();
   void on_definition(std::span<const u8> payload);
+  SessionTable* place_of(u32 remote_id, const std::string& name);
   void on_switch(std::span<const u8> payload);
   void on_ack(std::span<const u8> payload);
   void on_update(const Frame& frame);
   void mark(SessionTable& table, Update& update);
-  void flush();
-  void send_acks();
 
   void problem(Problem problem, std::string_view sentence);
-  void malformed(std::string sentence);
-  void sent(size_t before);
+  void finish(Problem what, std::string sentence);
+  void protocol_error(ProtocolError error, std::string sentence);
+
+  // Output.
+  template <typename Encode>
+  void send(Encode&& encode);
+  void send_control(Control control);
+  void announce(u32 our_table, OwnTable& own);
+  OwnTable* own_table(u32 our_table);
 
   SessionConfig config_;
   Strings& strings_;
@@ -263,8 +277,10 @@ class Session {
   std::string end_reason_;
 
   std::vector<u8> tail_;  // the unfinished line or message at the end of the last feed()
+  size_t need_ = 0;       // size of tail_ that is worth another look
   OutputBuffer out_;
   UpdateBatch batch_;
+  SessionTable* batch_table_ = nullptr;
   SessionCounters counters_;
 
   // Receiving.
@@ -280,7 +296,8 @@ class Session {
 
   // Sending.
   std::unordered_map<u32, OwnTable> own_;
-  u32 own_selected_ = 0;  // the table the other side takes our updates for
+  u32 own_selected_ = 0;             // the table the other side takes our updates for
+  OwnTable* own_current_ = nullptr;  // the same one
   SentStrings sent_strings_;
   u32 unconfirmed_ = 0;  // ends of lessons sent and not confirmed
 };
