@@ -8,38 +8,8 @@
 namespace lineq::cli {
 namespace {
 
-struct Decoded {
-  u32 code = 0;
-  std::size_t length = 0;  // 0: not UTF-8
-};
-
 constexpr u8 byte_at(std::string_view text, std::size_t i) {
   return static_cast<u8>(text[i]);
-}
-
-// One well-formed UTF-8 sequence at `at` (RFC 3629: no overlong forms, no surrogates).
-Decoded decode_utf8(std::string_view text, std::size_t at) {
-  const u8 first = byte_at(text, at);
-  if (first < 0x80) {
-    return {first, 1};
-  }
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() - at < length) {
-    return {};
-  }
-  u32 code = first & (0xffU >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    const u8 next = byte_at(text, at + i);
-    if ((next & 0xc0) != 0x80) {
-      return {};
-    }
-    code = (code << 6) | (next & 0x3fU);
-  }
-  const u32 least = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
-  if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
-    return {};
-  }
-  return {code, length};
 }
 
 constexpr bool harmless(u32 code) {
@@ -64,7 +34,7 @@ std::string escape(std::string_view text, bool backslash) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size();) {
-    const Decoded decoded = decode_utf8(text, i);
+    const Utf8 decoded = decode_utf8(text, i);
     const std::size_t length = std::max<std::size_t>(decoded.length, 1);
     if (decoded.length == 0 || !harmless(decoded.code)) {
       for (std::size_t j = 0; j < length; ++j) {
@@ -109,6 +79,30 @@ std::size_t distance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
+
+Utf8 decode_utf8(std::string_view text, std::size_t at) {
+  const u8 first = byte_at(text, at);
+  if (first < 0x80) {
+    return {first, 1};
+  }
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() - at < length) {
+    return {};
+  }
+  u32 code = first & (0xffU >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    const u8 next = byte_at(text, at + i);
+    if ((next & 0xc0) != 0x80) {
+      return {};
+    }
+    code = (code << 6) | (next & 0x3fU);
+  }
+  const u32 least = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
+  if (code < least || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
+    return {};
+  }
+  return {code, length};
+}
 
 std::string printable(std::string_view text) {
   return escape(text, false);

@@ -5,7 +5,16 @@
 #include <string>
 #include <string_view>
 
+#include "shm/support/ints.h"
+
 namespace lineq::cli {
+
+struct Utf8 {
+  u32 code = 0;
+  std::size_t length = 0;  // in bytes; 0: not UTF-8
+};
+// The well-formed UTF-8 sequence at `at` (RFC 3629: no overlong forms, no surrogates).
+Utf8 decode_utf8(std::string_view text, std::size_t at);
 
 // `text` with everything that could steer a terminal or fake a line written as \xHH: control
 // characters (C0, DEL, C1), bytes that are not UTF-8, and the invisible characters that reorder
