@@ -94,11 +94,10 @@ class Table {
   void erase(u32 slot, FeedKind kind, PeerNo origin, SegmentMs now);
 
   // Position of the newest feed record of this slot (low 32 bits): relays skip older ones.
-  u32 last_record(u32 slot) const { return last_record_[slot]; }
+  u32 last_record(u32 slot) const;
 
   // Idle work: moves buckets of a growing index. True when nothing is left to do.
   bool migrate_some(u32 buckets);
-  bool growing() const;
 
   ~Table();
   Table(const Table&) = delete;
@@ -111,9 +110,35 @@ class Table {
   struct Parts;
   Table(Writer& writer, u16 no);
 
+  // Memory. now_ms only paces retries after the system refused.
+  Status create_memory();
+  std::optional<u32> take_slot(u64 now_ms);
+  void want_slots();
+  bool take_slot_job(u64 now_ms);
+  bool room_in_index(u64 now_ms);
+  void want_index();
+  bool take_index_job(u64 now_ms);
+  void start_growth();
+  void finish_growth();
+  void drop_memory();
+  // After a kill: what the segment says, made whole. What remains of recovery once objects are
+  // mapped.
+  Status adopt();
+  void redo(const Intent& intent, const IntentPart& part);
+  void recount();
+  void move_entries_to(Table& wider, u64 now_ms);
+
+  Applied apply_one(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
+                    SegmentMs now_ms);
+  Applied insert(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
+                 SegmentMs now_ms, bool never, Tick deadline);
+  // The image of the intent becomes the slot's; `words` of it.
+  void commit(PartKind kind, u32 slot, u32 tag, u32 words);
+  void record(FeedKind kind, u32 slot, PeerNo origin);
+  std::optional<u32> find_slot(u32 tag, std::span<const u8> key) const;
+
   Writer& writer_;
   TableInfo info_;
-  std::vector<u32> last_record_;
   std::unique_ptr<Parts> parts_;
 };
 

@@ -46,6 +46,8 @@ struct PeerIdentity {
   u32 protocol_minor = 1;
 };
 
+class Object;
+
 // Result of table_for.
 struct TableFor {
   Table* table = nullptr;
@@ -105,6 +107,19 @@ class Writer {
   friend class Table;
   struct State;
   explicit Writer(std::unique_ptr<State> state);
+
+  Status create();
+  Status adopt();
+  void go_live();
+  bool referenced(u32 object) const;
+  static Result<Object> retire(const std::string& instance, Object& old);
+  static void remove_objects(const std::string& instance, const Object& root);
+
+  Result<std::unique_ptr<Table>> open_table(u16 no);
+  Result<Table*> make_table(const TableDefinition& definition);
+  void publish_table(u16 no);
+  void free_table(u16 no);
+
   std::unique_ptr<State> state_;
 };
 

@@ -1,0 +1,658 @@
+#include "shm/reader.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <unordered_map>
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include "shm/reader_state.h"
+#include "shm/seqlock.h"
+
+namespace lineq::shm {
+namespace {
+
+constexpr u64 kPollMs = 50;
+constexpr u64 kLookAtRootMs = 1000;
+constexpr int kReopenTries = 8;
+
+// Text that the writer stores word by word.
+template <std::size_t N>
+std::string load_text(const char (&from)[N]) {
+  std::array<u64, N / 8> words;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    words[i] = load_relaxed(reinterpret_cast<const u64*>(from)[i]);
+  }
+  const char* text = reinterpret_cast<const char*>(words.data());
+  return {text, ::strnlen(text, N)};
+}
+
+Error foreign(const Source& source, const std::string& what) {
+  return {ErrorCode::kForeign, fmt::format("segment {}: {}", source.instance, what)};
+}
+
+// Opens and checks a root; kNotFound while none is ready.
+Result<Object> open_root(const Source& source) {
+  auto root = Object::open_read_only(source, root_name(source.instance), sizeof(RootHeader));
+  if (!root) {
+    if (root.error().code == ErrorCode::kNotFound) {
+      const std::string where = source.directory.empty() ? "shared memory" : source.directory;
+      return Error{ErrorCode::kNotFound,
+                   fmt::format("no segment {} in {} (is lineqd running? -n chooses the instance)",
+                               source.instance, where)};
+    }
+    return root;
+  }
+  const RootHeader& h = reinterpret_cast<const RootLayout*>(root->data())->header;
+  if (load_acquire(h.magic) != kMagic) {  // pairs with the last store of Writer::create
+    return load_relaxed(h.magic) == 0
+               ? Error{ErrorCode::kNotFound,
+                       fmt::format("segment {}: being created", source.instance)}
+               : foreign(source, "not a LineQ segment");
+  }
+  if (h.layout_version != kLayoutVersion) {
+    return foreign(
+        source, fmt::format("layout {}, this program knows {}", h.layout_version, kLayoutVersion));
+  }
+  if (h.abi_hash != abi_hash()) {
+    return foreign(
+        source, fmt::format("ABI hash {:016x}, this program has {:016x}", h.abi_hash, abi_hash()));
+  }
+  if (root->bytes() < sizeof(RootLayout)) {
+    return Error{ErrorCode::kDamaged,
+                 fmt::format("segment {}: root of {} bytes, {} needed", source.instance,
+                             root->bytes(), sizeof(RootLayout))};
+  }
+  return root;
+}
+
+}  // namespace
+
+// --- State
+// ---------------------------------------------------------------------------------------------------------
+
+const Object* Reader::State::object(u32 number, u64 least_bytes) {
+  if (number == 0) {
+    return nullptr;
+  }
+  if (const auto known = objects.find(number); known != objects.end()) {
+    return known->second.bytes() >= least_bytes ? &known->second : nullptr;
+  }
+  auto opened = Object::open_read_only(source, object_name(source.instance, number), least_bytes);
+  if (!opened) {
+    return nullptr;  // retired between reading its number and opening it, or damage: the caller
+                     // looks again
+  }
+  return &objects.emplace(number, opened.take()).first->second;
+}
+
+const u64* Reader::State::slot(const TableInfo& table, u32 slot) {
+  if (table.no >= maps.size() || maps[table.no].id != table.id) {
+    return nullptr;
+  }
+  TableMaps& m = maps[table.no];
+  const u32 k = chunk_of(slot);
+  if (m.chunk[k] == nullptr) {
+    const TableDesc& desc = layout->tables[table.no];
+    const u32 number = load_acquire(desc.chunk[k].object);
+    const Object* object = this->object(number, chunk_slots(k) * table.geometry.slot_bytes);
+    // The number belongs to this table only if the record still is this table's.
+    if (object == nullptr || load_acquire(desc.id) != table.id) {
+      return nullptr;
+    }
+    m.chunk[k] = object->data();
+  }
+  return reinterpret_cast<const u64*>(m.chunk[k] + slot_offset(slot, table.geometry.slot_bytes));
+}
+
+u64 Reader::State::high_water(const TableInfo& table) const {
+  const TableDesc& desc = layout->tables[table.no];
+  const u64 high = load_acquire(desc.high_water);  // pairs with store_release in Table::commit
+  return load_acquire(desc.id) == table.id ? std::min<u64>(high, 0xffff'ffff) : 0;
+}
+
+Lookup Reader::State::copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy) {
+  const u64* from = this->slot(table, slot);
+  if (from == nullptr) {
+    return Lookup::kAbsent;
+  }
+  const u32 words = table.geometry.used_bytes / 8;
+  const u32* head = reinterpret_cast<const u32*>(from);
+  const bool whole = seqlock_read(head[0], [&] {
+    copy[0] = u64{load_relaxed(head[1])} << 32;
+    for (u32 i = 1; i < words; ++i) {
+      copy[i] = load_relaxed(from[i]);
+    }
+  });
+  return whole ? Lookup::kFound : Lookup::kBusy;
+}
+
+bool Reader::State::index_pair(const TableInfo& table, IndexPair& pair) {
+  const TableDesc& desc = layout->tables[table.no];
+  return seqlock_read(desc.index_seq,
+                      [&] {
+                        pair.seq = load_relaxed(desc.index_seq);
+                        pair.cur = load_relaxed(desc.cur.at.object);
+                        pair.cur_log2 = load_relaxed(desc.cur.log2_buckets);
+                        pair.next = load_relaxed(desc.next.at.object);
+                        pair.next_log2 = load_relaxed(desc.next.log2_buckets);
+                      }) &&
+         load_acquire(desc.id) == table.id;
+}
+
+std::optional<BucketIndex> Reader::State::index(u32 number, u32 log2) {
+  if (log2 > 27) {
+    return std::nullopt;
+  }
+  const Object* object = this->object(number, sizeof(Bucket) << log2);
+  if (object == nullptr) {
+    return std::nullopt;
+  }
+  // Probing only loads; BucketIndex serves the writer too and therefore takes a mutable pointer.
+  return BucketIndex(reinterpret_cast<Bucket*>(object->data()), log2);
+}
+
+void Reader::State::load_tables() {
+  tables.clear();
+  const u32 high = std::min(load_acquire(layout->header.tables_high), kMaxTables);
+  maps.resize(high);
+  for (u32 no = 0; no < high; ++no) {
+    const TableDesc& desc = layout->tables[no];
+    if (load_acquire(desc.state) !=
+        static_cast<u32>(TableState::kLive)) {  // pairs with Writer::publish_table
+      continue;
+    }
+    TableInfo info;
+    info.no = static_cast<u16>(no);
+    info.id = load_relaxed(desc.id);
+    info.generation = load_relaxed(desc.generation);
+    info.scope_peer = load_relaxed(desc.scope_peer);
+    info.role = static_cast<TableRole>(load_relaxed(desc.role));
+    TableDefinition& d = info.definition;
+    d.name = load_text(desc.name);
+    const u32 key_type = load_relaxed(desc.key_type);
+    d.key_type = static_cast<KeyType>(key_type);
+    d.key_bytes = load_relaxed(desc.key_bytes);
+    d.data_types = load_relaxed(desc.data_types) & kKnownDataTypes;
+    d.expire_ms = load_relaxed(desc.expire_ms);
+    for (u32 bit = 0; bit < kDataTypes; ++bit) {
+      d.elements[bit] = load_relaxed(desc.elements[bit]);
+      d.period_ms[bit] = load_relaxed(desc.period_ms[bit]);
+    }
+    const u32 slot_bytes = load_relaxed(desc.slot_bytes);
+    const bool ext = load_relaxed(desc.ext_offset) != 0;
+    observe_fence();
+    if (load_relaxed(desc.id) != info.id || !known_key_type(key_type)) {
+      continue;
+    }
+    const auto geometry = geometry_of(d, ext);
+    if (!geometry || geometry->slot_bytes != slot_bytes) {
+      continue;  // damaged: verify() names it
+    }
+    info.geometry = *geometry;
+    if (maps[no].id != info.id) {
+      maps[no] = TableMaps{info.id, {}};
+    }
+    tables.push_back(std::move(info));
+  }
+}
+
+void Reader::State::forget_retired_objects() {
+  // What is mapped and no longer named by the directory goes; the pages live until the last mapping
+  // does.
+  const u32 high = std::min(load_acquire(layout->header.objects_high), kMaxObjects);
+  std::unordered_map<u32, bool> named;
+  for (u32 i = 0; i < high; ++i) {
+    const ObjDesc& o = layout->objects[i];
+    if (load_acquire(o.state) == static_cast<u16>(ObjectState::kLive)) {
+      named.emplace(load_relaxed(o.number), true);
+    }
+  }
+  for (auto it = objects.begin(); it != objects.end();) {
+    if (named.count(it->first) != 0) {
+      ++it;
+      continue;
+    }
+    for (TableMaps& m : maps) {
+      for (u8*& chunk : m.chunk) {
+        if (chunk == it->second.data()) {
+          chunk = nullptr;
+        }
+      }
+    }
+    it = objects.erase(it);
+  }
+}
+
+// --- Reader
+// --------------------------------------------------------------------------------------------------------
+
+Reader::Reader(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Reader::Reader(Reader&&) noexcept = default;
+Reader& Reader::operator=(Reader&&) noexcept = default;
+Reader::~Reader() = default;
+
+Result<Reader> Reader::open(const Source& source) {
+  if (!valid_instance(source.instance)) {
+    return Error{
+        ErrorCode::kInvalid,
+        fmt::format("instance name \"{}\" (1 to 64 letters, digits, '_', '-', '.' are allowed)",
+                    source.instance)};
+  }
+  const u64 begin = monotonic_ms();
+  auto root = open_root(source);
+  while (!root && root.error().code == ErrorCode::kNotFound &&
+         monotonic_ms() - begin < source.patience_ms) {
+    ::usleep(kPollMs * 1000);
+    root = open_root(source);
+  }
+  if (!root) {
+    return root.error();
+  }
+  auto state = std::make_unique<State>();
+  state->source = source;
+  state->root = root.take();
+  state->layout = reinterpret_cast<const RootLayout*>(state->root.data());
+  Reader reader(std::move(state));
+  (void)reader.refresh();
+  return reader;
+}
+
+Result<Refreshed> Reader::refresh() {
+  State& s = *state_;
+  Refreshed changed;
+  const u64 now = monotonic_ms();
+  const bool retired =
+      load_acquire(s.layout->header.state) == static_cast<u32>(SegmentState::kRetired);
+  if (s.source.directory.empty() && (retired || now - s.looked_at_root_ms >= kLookAtRootMs)) {
+    s.looked_at_root_ms = now;
+    if (retired || s.root.link_count() == 0) {
+      auto root = open_root(s.source);
+      if (!root) {
+        return Error{root.error().code, root.error().what};
+      }
+      const Source source = s.source;
+      state_ = std::make_unique<State>();
+      state_->source = source;
+      state_->root = root.take();
+      state_->layout = reinterpret_cast<const RootLayout*>(state_->root.data());
+      state_->looked_at_root_ms = now;
+      changed.replaced = true;
+    }
+  }
+  State& t = *state_;
+  const RootHeader& h = t.layout->header;
+  const u64 epoch = load_acquire(h.epoch);
+  const u64 directory = load_acquire(h.directory_generation);
+  const u64 objects = load_acquire(h.objects_generation);
+  changed.epoch = epoch != t.epoch || changed.replaced;
+  changed.directory = directory != t.directory_generation || changed.epoch;
+  t.epoch = epoch;
+  if (changed.directory) {
+    t.directory_generation = directory;
+    t.load_tables();
+  }
+  if (objects != t.objects_generation) {
+    t.objects_generation = objects;
+    t.forget_retired_objects();
+  }
+  return changed;
+}
+
+Liveness Reader::liveness() const {
+  const State& s = *state_;
+  const bool held = s.source.directory.empty() && s.root.locked_by_other();
+  return liveness_of(held, static_cast<SegmentState>(load_acquire(s.layout->header.state)),
+                     heartbeat_age_ms());
+}
+
+u64 Reader::heartbeat_age_ms() const {
+  const RootHeader& h = state_->layout->header;
+  const u64 beat = h.created_monotonic_ms + load_relaxed(h.heartbeat_ms);
+  const u64 now = monotonic_ms();
+  return now > beat ? now - beat : 0;
+}
+
+SegmentMs Reader::now() const {
+  const State& s = *state_;
+  const u64 beat = load_relaxed(s.layout->header.heartbeat_ms);
+  if (!s.source.directory.empty()) {
+    return beat;
+  }
+  return beat + std::min(heartbeat_age_ms(), kStallMs);
+}
+
+const RootHeader& Reader::header() const {
+  return state_->layout->header;
+}
+u64 Reader::epoch() const {
+  return state_->epoch;
+}
+u64 Reader::counter(DaemonCounter c) const {
+  return load_relaxed(state_->layout->counters[static_cast<u32>(c)]);
+}
+
+u64 Reader::segment_bytes() const {
+  const RootLayout& l = *state_->layout;
+  u64 bytes = kRootBytes;
+  const u32 high = std::min(load_acquire(l.header.objects_high), kMaxObjects);
+  for (u32 i = 0; i < high; ++i) {
+    if (load_acquire(l.objects[i].state) == static_cast<u16>(ObjectState::kLive)) {
+      bytes += load_relaxed(l.objects[i].reserved_bytes);
+    }
+  }
+  return bytes;
+}
+
+const std::vector<TableInfo>& Reader::tables() const {
+  return state_->tables;
+}
+
+const TableInfo* Reader::find_table(std::string_view name) const {
+  const TableInfo* found = nullptr;
+  for (const TableInfo& t : state_->tables) {
+    const std::string_view have = t.definition.name;
+    if (have == name) {
+      return &t;
+    }
+    if (found == nullptr && have.size() == name.size() + 1 && have.front() == '/' &&
+        have.substr(1) == name) {
+      found = &t;
+    }
+  }
+  return found;
+}
+
+TableStats Reader::stats(const TableInfo& table) const {
+  const RootLayout& l = *state_->layout;
+  const TableDesc& desc = l.tables[table.no];
+  TableStats stats;
+  stats.live = load_relaxed(desc.live);
+  stats.high_water = state_->high_water(table);
+  stats.expire_ms = load_relaxed(desc.expire_ms);
+  for (std::size_t i = 0; i < stats.counters.size(); ++i) {
+    stats.counters[i] = load_relaxed(desc.counters[i]);
+  }
+  const u32 high = std::min(load_acquire(l.header.objects_high), kMaxObjects);
+  for (u32 i = 0; i < high; ++i) {
+    const ObjDesc& o = l.objects[i];
+    if (load_acquire(o.state) == static_cast<u16>(ObjectState::kLive) &&
+        load_relaxed(o.owner) == table.no) {
+      stats.bytes += load_relaxed(o.reserved_bytes);
+      if (load_relaxed(o.kind) == static_cast<u16>(ObjectKind::kChunk)) {
+        stats.slots += load_relaxed(o.reserved_bytes) / table.geometry.slot_bytes;
+      }
+    }
+  }
+  return stats;
+}
+
+std::vector<PeerInfo> Reader::peers() const {
+  std::vector<PeerInfo> peers;
+  const RootLayout& l = *state_->layout;
+  const u32 high = std::min(load_acquire(l.header.peers_high), kMaxPeers);
+  for (u32 i = 0; i < high; ++i) {
+    const PeerDesc& desc = l.peers[i];
+    PeerInfo p;
+    p.no = static_cast<u16>(i);
+    const bool whole = seqlock_read(desc.seq, [&] {
+      const u32 state = load_relaxed(desc.state);
+      p.state = state <= static_cast<u32>(PeerState::kDown) ? static_cast<PeerState>(state)
+                                                            : PeerState::kFree;
+      p.connected_ms = load_relaxed(desc.connected_ms);
+      p.direction = static_cast<PeerDirection>(load_relaxed(desc.direction));
+      p.protocol_minor = load_relaxed(desc.protocol_minor);
+      p.remote_pid = load_relaxed(desc.remote_pid);
+      p.epoch = load_relaxed(desc.epoch);
+      p.remote_name = load_text(desc.remote_name);
+      p.local_name = load_text(desc.local_name);
+      p.address = load_text(desc.address);
+    });
+    if (!whole || p.state == PeerState::kFree) {
+      continue;
+    }
+    for (std::size_t c = 0; c < p.counters.size(); ++c) {
+      p.counters[c] = load_relaxed(desc.counters[c]);
+    }
+    peers.push_back(std::move(p));
+  }
+  return peers;
+}
+
+Lookup Reader::lookup(const TableInfo& table, std::span<const u8> key, SlotCopy& copy,
+                      EntryView& out) {
+  State& s = *state_;
+  const RootHeader& h = s.layout->header;
+  const u32 tag = index_tag(SipHash13(h.hash_key[0], h.hash_key[1])(key));
+  const Tick now_tick = tick_of(now());
+  for (int attempt = 0; attempt < kReopenTries; ++attempt) {
+    IndexPair pair;
+    if (!s.index_pair(table, pair)) {
+      return Lookup::kBusy;
+    }
+    bool busy = false;
+    const u64 high = s.high_water(table);
+    const auto match = [&](u32 slot) {
+      if (slot >= high && slot >= s.high_water(table)) {
+        return false;
+      }
+      const Lookup copied = s.copy_slot(table, slot, copy);
+      busy |= copied == Lookup::kBusy;
+      if (copied != Lookup::kFound) {
+        return false;
+      }
+      out = EntryView(&table.definition, &table.geometry, copy.data(), slot);
+      const auto have = out.key();
+      return out.live() && have.size() == key.size() &&
+             std::memcmp(have.data(), key.data(), key.size()) == 0;
+    };
+    // Old, then new: an entry may appear in the new index at any time but never leaves the old one
+    // while it lives.
+    const auto cur = s.index(pair.cur, pair.cur_log2);
+    const auto next = pair.next != 0 ? s.index(pair.next, pair.next_log2) : std::nullopt;
+    bool found = cur && cur->find(tag, match);
+    if (!found && next) {
+      found = next->find(tag, match).has_value();
+    }
+    if (found) {
+      return out.expired(now_tick) ? Lookup::kAbsent : Lookup::kFound;
+    }
+    if (busy) {
+      return Lookup::kBusy;
+    }
+    IndexPair after;
+    if (s.index_pair(table, after) && after.seq == pair.seq && cur && (pair.next == 0 || next)) {
+      return Lookup::kAbsent;  // true at some instant of this call
+    }
+  }
+  return Lookup::kAbsent;
+}
+
+Lookup Reader::read_slot(const TableInfo& table, u32 slot, SlotCopy& copy, EntryView& out) {
+  if (slot >= state_->high_water(table)) {
+    return Lookup::kAbsent;
+  }
+  const Lookup copied = state_->copy_slot(table, slot, copy);
+  if (copied != Lookup::kFound) {
+    return copied;
+  }
+  out = EntryView(&table.definition, &table.geometry, copy.data(), slot);
+  return out.live() && !out.expired(tick_of(now())) ? Lookup::kFound : Lookup::kAbsent;
+}
+
+bool Reader::scan(const TableInfo& table, Scan& scan, u32 max_slots,
+                  const std::function<bool(const EntryView&)>& visit) {
+  State& s = *state_;
+  const Tick now_tick = tick_of(now());
+  SlotCopy copy;
+  const auto show = [&](u32 slot, bool& busy) {
+    const Lookup copied = s.copy_slot(table, slot, copy);
+    busy = copied == Lookup::kBusy;
+    if (copied != Lookup::kFound) {
+      return true;
+    }
+    const EntryView entry(&table.definition, &table.geometry, copy.data(), slot);
+    return !entry.live() || entry.expired(now_tick) || visit(entry);
+  };
+  const u64 high = s.high_water(table);
+  for (u32 n = 0; n < max_slots && scan.next < high; ++n) {
+    const u32 slot = scan.next++;
+    if (s.slot(table, slot) == nullptr) {
+      // No such memory: a damaged bound, or a table that is gone. Nothing of this chunk can be
+      // looked at.
+      const u32 k = chunk_of(slot);
+      scan.next = static_cast<u32>(std::min<u64>(chunk_start(k) + chunk_slots(k), high));
+      continue;
+    }
+    bool busy = false;
+    const bool more = show(slot, busy);
+    if (busy) {
+      scan.busy.push_back(slot);
+    }
+    if (!more) {
+      return false;
+    }
+  }
+  if (scan.next < high) {
+    return false;
+  }
+  while (!scan.busy.empty()) {
+    const u32 slot = scan.busy.back();
+    bool busy = false;
+    const bool more = show(slot, busy);
+    if (busy) {
+      return false;  // still inside: next step
+    }
+    scan.busy.pop_back();
+    if (!more) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::string_view Reader::dictionary_text(u32 id) const {
+  const RootHeader& h = state_->layout->header;
+  const Object* arena = state_->object(load_acquire(h.dictionary.object), kPage);
+  if (arena == nullptr) {
+    return {};
+  }
+  const u64 used = std::min(load_acquire(h.dictionary_used), load_relaxed(h.dictionary_bytes));
+  return shm::dictionary_text(arena->data(), arena->bytes(), used, id);
+}
+
+FeedCursor Reader::feed_end() const {
+  return {load_acquire(state_->layout->header.feed_tail)};
+}
+
+u64 Reader::feed_lag(const FeedCursor& cursor) const {
+  return load_acquire(state_->layout->header.feed_tail) - cursor.position;
+}
+
+Followed Reader::follow(FeedCursor& cursor, std::span<FeedRecord> out) const {
+  const RootHeader& h = state_->layout->header;
+  const u32 log2 = h.feed_log2;
+  const Object* ring =
+      log2 <= 26 ? state_->object(load_acquire(h.feed.object), u64{8} << log2) : nullptr;
+  if (ring == nullptr) {
+    return {};
+  }
+  return shm::follow(h, reinterpret_cast<const u64*>(ring->data()), log2, cursor, out);
+}
+
+// --- keys as text
+// --------------------------------------------------------------------------------------------------
+
+std::string key_text(const TableDefinition& definition, std::span<const u8> key) {
+  char text[INET6_ADDRSTRLEN] = {};
+  switch (definition.key_type) {
+    case KeyType::kInteger:
+      if (key.size() == 4) {
+        return std::to_string(u32{key[0]} << 24 | u32{key[1]} << 16 | u32{key[2]} << 8 | key[3]);
+      }
+      break;
+    case KeyType::kIp:
+      if (key.size() == 4) {
+        return ::inet_ntop(AF_INET, key.data(), text, sizeof text);
+      }
+      break;
+    case KeyType::kIpv6:
+      if (key.size() == 16) {
+        return ::inet_ntop(AF_INET6, key.data(), text, sizeof text);
+      }
+      break;
+    case KeyType::kString:
+      return {reinterpret_cast<const char*>(key.data()), key.size()};
+    case KeyType::kBinary:
+      break;
+  }
+  std::string hex;
+  hex.reserve(key.size() * 2);
+  for (const u8 byte : key) {
+    constexpr std::string_view kDigits = "0123456789ABCDEF";
+    hex += kDigits[byte >> 4];
+    hex += kDigits[byte & 15];
+  }
+  return hex;
+}
+
+Result<std::string> key_from_text(const TableDefinition& definition, std::string_view text) {
+  const auto invalid = [&](std::string_view allowed) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("key \"{}\" of table {}: {}", text, definition.name, allowed)};
+  };
+  const std::string copy(text);
+  std::string key;
+  switch (definition.key_type) {
+    case KeyType::kInteger: {
+      u32 value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error != std::errc() || end != text.data() + text.size()) {
+        return invalid("an integer from 0 to 4294967295 is allowed");
+      }
+      for (int shift = 24; shift >= 0; shift -= 8) {
+        key += static_cast<char>(value >> shift & 0xff);
+      }
+      return key;
+    }
+    case KeyType::kIp:
+      key.resize(4);
+      if (::inet_pton(AF_INET, copy.c_str(), key.data()) != 1) {
+        return invalid("an IPv4 address is allowed");
+      }
+      return key;
+    case KeyType::kIpv6:
+      key.resize(16);
+      if (::inet_pton(AF_INET6, copy.c_str(), key.data()) != 1) {
+        return invalid("an IPv6 address is allowed");
+      }
+      return key;
+    case KeyType::kString:
+      if (text.size() > definition.key_capacity()) {
+        return invalid(fmt::format("at most {} bytes are allowed", definition.key_capacity()));
+      }
+      return copy;
+    case KeyType::kBinary:
+      break;
+  }
+  if (text.size() % 2 != 0 || text.size() / 2 > definition.key_bytes) {
+    return invalid(fmt::format("an even number of hex digits for at most {} bytes is allowed",
+                               definition.key_bytes));
+  }
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    u8 byte = 0;
+    const auto [end, error] = std::from_chars(text.data() + i, text.data() + i + 2, byte, 16);
+    if (error != std::errc() || end != text.data() + i + 2) {
+      return invalid("hex digits are allowed");
+    }
+    key += static_cast<char>(byte);
+  }
+  key.resize(definition.key_bytes);  // zero-filled on the right, as on the wire
+  return key;
+}
+
+}  // namespace lineq::shm

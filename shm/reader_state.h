@@ -1,0 +1,51 @@
+// What Reader and the verifier share. Included by reader.cc and verify.cc alone.
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+
+#include "shm/dictionary.h"
+#include "shm/hash.h"
+#include "shm/index.h"
+#include "shm/object.h"
+#include "shm/reader.h"
+#include "shm/slots.h"
+
+namespace lineq::shm {
+
+// A table's index objects as its record names them.
+struct IndexPair {
+  u32 seq = 0;
+  u32 cur = 0, cur_log2 = 0;
+  u32 next = 0, next_log2 = 0;
+};
+
+// Chunks mapped so far of the table with this id.
+struct TableMaps {
+  u32 id = 0;
+  std::array<u8*, kMaxChunks> chunk{};
+};
+
+struct Reader::State {
+  Source source;
+  Object root;
+  const RootLayout* layout = nullptr;
+  u64 epoch = 0;
+  u64 directory_generation = 0;
+  u64 objects_generation = 0;
+  u64 looked_at_root_ms = 0;
+  std::vector<TableInfo> tables;
+  std::vector<TableMaps> maps;
+  std::unordered_map<u32, Object> objects;  // by number; mapped on first use
+
+  const Object* object(u32 number, u64 least_bytes);
+  const u64* slot(const TableInfo& table, u32 slot);
+  u64 high_water(const TableInfo& table) const;
+  Lookup copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy);
+  bool index_pair(const TableInfo& table, IndexPair& pair);
+  std::optional<BucketIndex> index(u32 number, u32 log2);
+  void load_tables();
+  void forget_retired_objects();
+};
+
+}  // namespace lineq::shm
