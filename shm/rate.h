@@ -29,7 +29,7 @@ constexpr u64 rate_value(u64 elapsed, u32 curr, u32 prev, u32 period_ms) {
   if (newer == 0 && older <= 1) {
     return older;
   }
-  return (older * (p - elapsed) + newer * p) / p;
+  return newer + older * (p - elapsed) / p;
 }
 
 constexpr u64 rate_value(const Rate& rate, u32 period_ms, Tick now) {
