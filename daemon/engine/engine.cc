@@ -1,0 +1,415 @@
+#include "daemon/engine/engine.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "daemon/engine/aggregate.h"
+
+namespace lineq::engine {
+namespace {
+
+std::string columns_text(const shm::TableDefinition& definition, u64 of) {
+  std::string text;
+  for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
+    if ((of >> bit & 1) == 0) {
+      continue;
+    }
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", shm::data_type(bit).name);
+    if (shm::data_type(bit).array) {
+      text += fmt::format("[{}]", definition.elements[bit]);
+    }
+    if (shm::data_type(bit).kind == shm::ValueKind::kRate) {
+      text += fmt::format("({} ms)", definition.period_ms[bit]);
+    }
+  }
+  return text.empty() ? "no columns" : text;
+}
+
+std::string definition_text(const shm::TableDefinition& d) {
+  return fmt::format("type {} of {} bytes, {}, expiry {}", shm::key_type_name(d.key_type),
+                     d.key_capacity(), columns_text(d, d.data_types),
+                     d.expire_ms == 0 ? "never" : fmt::format("{} ms", d.expire_ms));
+}
+
+// What follows from a problem, for the log.
+std::string_view consequence(peers::Problem problem) {
+  switch (problem) {
+    case peers::Problem::kBadHello:
+    case peers::Problem::kRefused:
+    case peers::Problem::kSilent:
+      return "closing";
+    case peers::Problem::kMalformed:
+    case peers::Problem::kTooLarge:
+      return "closing with an error message";
+    case peers::Problem::kBadDefinition:
+    case peers::Problem::kUnknownTable:
+      return "its updates are ignored";
+    case peers::Problem::kUnknownTypes:
+      return "the other columns are exchanged";
+    case peers::Problem::kRemoteError:
+      return "it will probably close";
+    case peers::Problem::kRowTooLarge:
+      return "the row is left out";
+  }
+  return "";
+}
+
+bool ends_session(peers::Problem problem) {
+  return problem == peers::Problem::kBadHello || problem == peers::Problem::kRefused ||
+         problem == peers::Problem::kSilent || problem == peers::Problem::kMalformed ||
+         problem == peers::Problem::kTooLarge;
+}
+
+}  // namespace
+
+// The segment's dictionary as the codec knows it.
+class Engine::Dictionary final : public peers::Strings {
+ public:
+  explicit Dictionary(shm::Writer& writer) : writer_(writer) {}
+  u32 intern(std::string_view text) override { return writer_.intern(text); }
+  std::string_view text(u32 id) override { return writer_.dictionary_text(id); }
+
+ private:
+  shm::Writer& writer_;
+};
+
+Engine::Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now)
+    : writer_(writer),
+      options_(options),
+      now_(now),
+      store_(writer, options.when_full, now),
+      relay_(writer, book_, options.relay),
+      mode_(std::make_unique<Aggregate>(store_)),
+      dictionary_(std::make_unique<Dictionary>(writer)) {}
+
+Engine::~Engine() = default;
+
+// --- connections ---
+
+Peer* Engine::open(Endpoint endpoint, SegmentMs now) {
+  now_ = now;
+  writer_.add_counter(shm::DaemonCounter::connections_accepted);
+  if (book_.strangers() >= options_.max_strangers) {
+    // Who means well says hello at once: the one that has waited longest makes room.
+    Peer& oldest = *book_.oldest_stranger();
+    if (const auto hidden = limit_.admit("strangers", now)) {
+      cli::log_warning(
+          "{}: no hello after {} ms and {} connections wait for theirs, closing ({} more)",
+          oldest.who, now - oldest.opened_ms, options_.max_strangers, *hidden);
+    }
+    oldest.reported_over = true;
+    oldest.session.end("made room for a newer connection");
+  }
+  if (book_.all().size() >= std::size_t{options_.max_peers} + options_.max_strangers) {
+    if (const auto hidden = limit_.admit("peers", now)) {
+      cli::log_warning("peer {}: {} connections are open, closing it ({} more)", endpoint.text,
+                       book_.all().size(), *hidden);
+    }
+    writer_.add_counter(shm::DaemonCounter::connections_refused);
+    return nullptr;
+  }
+  return &book_.add(
+      std::make_unique<Peer>(*this, options_.session, *dictionary_, std::move(endpoint), now));
+}
+
+void Engine::feed(Peer& peer, std::span<const u8> bytes, SegmentMs now) {
+  now_ = now;
+  peer.session.feed(bytes, now);
+}
+
+// The segment no longer counts it as connected.
+void Engine::leave(Peer& peer) {
+  if (peer.no == kNoPeer) {
+    return;
+  }
+  publish(peer);
+  for (const auto c : {shm::PeerCounter::lesson_in, shm::PeerCounter::lesson_out,
+                       shm::PeerCounter::lag, shm::PeerCounter::pending_bytes}) {
+    writer_.set_peer_counter(peer.no, c, 0);
+  }
+  writer_.peer_down(peer.no, now_);
+  book_.over(peer);
+}
+
+void Engine::close(Peer& peer, std::string_view why, SegmentMs now) {
+  now_ = now;
+  const bool ended = peer.session.ended();
+  const std::string_view reason = ended ? std::string_view(peer.session.end_reason()) : why;
+  if (peer.no == kNoPeer) {
+    writer_.add_counter(shm::DaemonCounter::connections_refused);
+    if (!peer.reported_over) {
+      cli::log_debug("{}: gone before its hello: {}", peer.who, reason);
+    }
+  } else {
+    const peers::SessionCounters& c = peer.session.counters();
+    cli::log_notice("{}: session over after {} ms: {}; {} updates in, {} out", peer.who,
+                    now - peer.opened_ms, reason, c.updates_in, c.updates_out);
+    if (book_.by_no(peer.no) == &peer) {
+      leave(peer);
+    }
+  }
+  book_.remove(peer);
+}
+
+// --- time ---
+
+void Engine::tick(SegmentMs now) {
+  now_ = now;
+  writer_.heartbeat(now);
+  for (const auto& peer : book_.all()) {
+    peer->session.tick(now);
+    if (!peer->session.established()) {
+      continue;
+    }
+    if (peer->in.push_due && now - peer->in.last_ms >= options_.lesson_silence_ms) {
+      cli::log_notice(
+          "{}: asked to teach us {} ms ago, it is silent about it; pushing what it may lack",
+          peer->who, now - peer->in.started_ms);
+      relay_.push_difference(*peer);
+    }
+    if (peer->pending_bytes() > options_.max_unread_bytes) {
+      cli::log_warning("{}: {} bytes wait for it and it takes none, closing", peer->who,
+                       peer->pending_bytes());
+      peer->session.end("it does not read");
+      continue;
+    }
+    publish(*peer);
+  }
+}
+
+void Engine::turn(SegmentMs now) {
+  now_ = now;
+  more_ = !store_.expire(now, options_.expiry_looks,
+                         [&](shm::Table& table, u32 slot) { mode_->on_expired(table, slot, now); });
+  more_ |= !writer_.work_some();
+  relay_.pump(now);
+}
+
+// Counters of a session, as far as they moved, into the segment.
+void Engine::publish(Peer& peer) {
+  using D = shm::DaemonCounter;
+  using P = shm::PeerCounter;
+  const peers::SessionCounters& now = peer.session.counters();
+  peers::SessionCounters& then = peer.reported;
+  const auto add = [&](P counter, u64 peers::SessionCounters::*member) {
+    writer_.add_peer_counter(peer.no, counter, now.*member - then.*member);
+    return now.*member - then.*member;
+  };
+  writer_.add_counter(D::bytes_in, add(P::bytes_in, &peers::SessionCounters::bytes_in));
+  writer_.add_counter(D::bytes_out, add(P::bytes_out, &peers::SessionCounters::bytes_out));
+  writer_.add_counter(D::updates_in, add(P::updates_in, &peers::SessionCounters::updates_in));
+  writer_.add_counter(D::updates_out, add(P::updates_out, &peers::SessionCounters::updates_out));
+  add(P::acks_in, &peers::SessionCounters::acks_in);
+  add(P::acks_out, &peers::SessionCounters::acks_out);
+  add(P::definitions_in, &peers::SessionCounters::definitions_in);
+  add(P::heartbeats_in, &peers::SessionCounters::heartbeats_in);
+  add(P::resyncs_out, &peers::SessionCounters::lessons_out);
+  const auto lesson_out = now.lessons_out != then.lessons_out ? 2U
+                          : peer.session.teaching()           ? 1U
+                                                              : 0U;
+  if (lesson_out != 0) {
+    writer_.set_peer_counter(peer.no, P::lesson_out, lesson_out);
+  }
+  then = now;
+  writer_.set_peer_counter(peer.no, P::last_received_ms, peer.session.last_received_ms());
+  writer_.set_peer_counter(peer.no, P::lag, relay_.lag(peer));
+  writer_.set_peer_counter(peer.no, P::pending_bytes, peer.pending_bytes());
+}
+
+// --- events ---
+
+peers::HelloDecision Engine::on_hello(Peer& peer, const peers::Hello& hello) {
+  peer.who = fmt::format("peer {} ({}, pid {})", peer.endpoint.text, hello.name, hello.pid);
+  if (hello.target != options_.own_name) {
+    writer_.add_counter(shm::DaemonCounter::handshake_errors);
+    if (const auto hidden = limit_.admit(fmt::format("name {}", peer.endpoint.address), now_)) {
+      cli::log_warning(
+          "{}: calls for a peer \"{}\", our name is \"{}\" (setting peer_name), closing ({} more)",
+          peer.who, hello.target, options_.own_name, *hidden);
+    }
+    peer.reported_over = true;
+    // Not 503: after an error status it would never come back (peers-protocol 1.4).
+    return peers::HelloDecision::close();
+  }
+  if (Peer* const old = book_.predecessor(peer.endpoint, hello)) {
+    old->session.end("the same process has a newer session");
+    leave(*old);
+  }
+  const Result<PeerNo> no = writer_.peer_up({.remote_name = hello.name,
+                                             .local_name = hello.target,
+                                             .address = peer.endpoint.address,
+                                             .remote_pid = hello.pid,
+                                             .direction = shm::PeerDirection::kIncoming,
+                                             .protocol_minor = hello.minor},
+                                            now_);
+  if (!no) {
+    if (const auto hidden = limit_.admit("peer directory", now_)) {
+      cli::log_warning("{}: {}, closing ({} more)", peer.who, no.error().what, *hidden);
+    }
+    peer.reported_over = true;
+    return peers::HelloDecision::close();
+  }
+  book_.established(peer, *no);
+  return peers::HelloDecision::accept();
+}
+
+void Engine::on_established(Peer& peer) {
+  using P = shm::PeerCounter;
+  writer_.set_peer_counter(peer.no, P::lesson_in, 1);
+  writer_.set_peer_counter(peer.no, P::lesson_out, 0);
+  peer.in.started_ms = peer.in.last_ms = now_;
+  relay_.start(peer, now_);
+  cli::log_notice("{}: session established, protocol 2.{}; asking it for all it has", peer.who,
+                  peer.session.hello().minor);
+}
+
+void Engine::on_updates(Peer& peer, const PeerTable& table,
+                        std::span<const peers::Update> updates) {
+  if (updates.front().in_lesson) {
+    peer.in.last_ms = now_;
+  }
+  mode_->on_updates(peer, table, updates, now_);
+}
+
+void Engine::on_resync_request(Peer& peer) {
+  cli::log_info("{}: asks for everything", peer.who);
+  relay_.teach(peer);
+}
+
+void Engine::on_lesson_end(Peer& peer, bool partial) {
+  writer_.add_peer_counter(peer.no, shm::PeerCounter::resyncs_in);
+  writer_.set_peer_counter(peer.no, shm::PeerCounter::lesson_in, partial ? 3 : 2);
+  const bool first = peer.in.end_position == ~u64{0};
+  if (first) {
+    peer.in.end_position = writer_.feed().tail();
+    cli::log_info("{}: has taught us all it has{} in {} ms, {} updates", peer.who,
+                  partial ? ", not being complete itself," : "", now_ - peer.in.started_ms,
+                  peer.session.counters().updates_in);
+  }
+  if (peer.in.push_due) {
+    relay_.push_difference(peer);
+  }
+}
+
+void Engine::on_resync_confirmed(Peer& peer) {
+  cli::log_debug("{}: has confirmed the end of our lesson", peer.who);
+}
+
+void Engine::on_problem(Peer& peer, peers::Problem problem, std::string_view sentence) {
+  switch (problem) {
+    case peers::Problem::kMalformed:
+    case peers::Problem::kTooLarge:
+      writer_.add_counter(shm::DaemonCounter::protocol_errors);
+      if (peer.no != kNoPeer) {
+        writer_.add_peer_counter(peer.no, shm::PeerCounter::protocol_errors);
+      }
+      break;
+    case peers::Problem::kRemoteError:
+      writer_.add_counter(shm::DaemonCounter::errors_received);
+      break;
+    case peers::Problem::kBadHello:
+      writer_.add_counter(shm::DaemonCounter::handshake_errors);
+      break;
+    case peers::Problem::kSilent:
+      if (peer.no == kNoPeer) {
+        writer_.add_counter(shm::DaemonCounter::handshake_errors);
+      }
+      break;
+    default:
+      break;
+  }
+  peer.reported_over |= ends_session(problem);
+  const auto hidden =
+      limit_.admit(fmt::format("{} {}", static_cast<int>(problem), peer.endpoint.address), now_);
+  if (hidden) {
+    cli::log_warning("{}: {}; {} ({} more)", peer.who, sentence, consequence(problem), *hidden);
+  }
+}
+
+// --- definitions ---
+
+bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
+  peer.in.last_ms = now_;
+  const shm::TableDefinition& d = theirs.definition;
+  const Result<shm::TableFor> made = writer_.table_for(d, now_);
+  if (!made) {
+    if (const auto hidden = limit_.admit(fmt::format("table {}", d.name), now_)) {
+      cli::log_warning("{}: table {} cannot be kept: {}; its updates are ignored ({} more)",
+                       peer.who, d.name, made.error().what, *hidden);
+    }
+    return false;
+  }
+  shm::Table& table = *made->table;
+  if (made->created) {
+    cli::log_info("{}: brings table {}: {}", peer.who, d.name,
+                  definition_text(table.info().definition));
+  }
+  if (made->replaced) {
+    store_.replaced(made->old_no, table);
+    book_.rebind(made->old_no, table.info());
+    relay_.table_replaced(now_);
+  }
+  book_.bind(peer, theirs, table.info());
+  compare(peer, d, table, made->replaced);
+  return true;
+}
+
+// Says what this definition has otherwise than the table that all share (peers-protocol 4.5).
+void Engine::compare(Peer& peer, const shm::TableDefinition& theirs, const shm::Table& table,
+                     bool wider) {
+  const shm::TableDefinition& ours = table.info().definition;
+  std::string differences;
+  const auto say = [&](std::string_view sentence) {
+    differences += fmt::format("{}{}", differences.empty() ? "" : "; ", sentence);
+  };
+  if (wider) {
+    say(fmt::format("it brings new columns or longer arrays, the table now has {}",
+                    columns_text(ours, ours.data_types)));
+  }
+  if (const u64 lacking = ours.data_types & ~theirs.data_types; lacking != 0) {
+    say(fmt::format("it has no {}, which others have", columns_text(ours, lacking)));
+  }
+  for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
+    if (!theirs.has(bit) || !ours.has(bit)) {
+      continue;
+    }
+    const std::string_view name = shm::data_type(bit).name;
+    if (theirs.elements[bit] < ours.elements[bit]) {
+      say(fmt::format("its {} has {} elements, others have {}", name, theirs.elements[bit],
+                      ours.elements[bit]));
+    }
+    if (theirs.period_ms[bit] != 0 && theirs.period_ms[bit] != ours.period_ms[bit]) {
+      say(fmt::format(
+          "its {} counts per {} ms, others per {} ms, so its numbers mean something else", name,
+          theirs.period_ms[bit], ours.period_ms[bit]));
+    }
+  }
+  if (theirs.expire_ms != table.expire_ms()) {
+    say(fmt::format("its expiry is {} ms, the longest is {} ms (0 = never)", theirs.expire_ms,
+                    table.expire_ms()));
+  }
+  for (const u16 no : writer_.tables()) {
+    const shm::TableDefinition& other = writer_.table(no)->info().definition;
+    if (no != table.info().no && other.name == theirs.name) {
+      say(fmt::format("its key is {} of {} bytes, others have {} of {} bytes, which is kept apart",
+                      shm::key_type_name(theirs.key_type), theirs.key_capacity(),
+                      shm::key_type_name(other.key_type), other.key_capacity()));
+    }
+  }
+  if (!differences.empty()) {
+    conflict(peer, table, differences);
+  }
+}
+
+void Engine::conflict(Peer& peer, const shm::Table& table, std::string_view sentence) {
+  writer_.add_table_counter(table.info().no, shm::TableCounter::conflicts);
+  writer_.add_counter(shm::DaemonCounter::definition_conflicts);
+  const std::string& name = table.info().definition.name;
+  if (const auto hidden =
+          limit_.admit(fmt::format("conflict {} {}", name, peer.endpoint.address), now_)) {
+    cli::log_warning("{}: its table {} differs: {} ({} more)", peer.who, name, sentence, *hidden);
+  }
+}
+
+}  // namespace lineq::engine

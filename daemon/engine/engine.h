@@ -1,0 +1,90 @@
+// lineqd without sockets and without a clock: bytes from connections and milliseconds in, changes
+// of the segment and bytes for connections out. Same input, same output. One thread.
+//
+// The owner does:
+//   accepted       Peer* p = engine.open(endpoint, now)
+//   bytes came     engine.feed(*p, bytes, now)
+//   every 100 ms   engine.tick(now)
+//   end of a turn  engine.turn(now); write what each p->session has pending; if engine.busy(), do
+//                  not wait for anything before the next turn
+//   p ended, or the connection is gone: engine.close(*p, why, now)
+// Engine ends sessions by itself too: look at session.ended() of all at the end of a turn.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "daemon/engine/mode.h"
+#include "daemon/engine/peer_book.h"
+#include "daemon/engine/relay.h"
+#include "daemon/engine/store.h"
+#include "tools/cli/log.h"
+
+namespace lineq::engine {
+
+struct EngineOptions {
+  std::string own_name = "lineq";  // what HAProxys call us
+  peers::SessionConfig session;
+  shm::WhenFull when_full = shm::WhenFull::kEvict;
+  u32 lesson_silence_ms = 10000;  // a lesson of which nothing more comes for so long is over
+  u32 max_strangers = 128;        // connections without a valid hello; the oldest gives way
+  u32 max_peers = shm::kMaxPeers;
+  std::size_t max_unread_bytes = std::size_t{1} << 20;  // a peer that reads so little is closed
+  u32 expiry_looks = 2048;                              // entries looked at in one turn
+  RelayLimits relay;
+};
+
+class Engine {
+ public:
+  Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // A new connection. Null: too many, close it.
+  Peer* open(Endpoint endpoint, SegmentMs now);
+  void feed(Peer& peer, std::span<const u8> bytes, SegmentMs now);
+  // The connection is gone, or its session has ended and was written out. `why` is for the log and
+  // is used when the session itself does not know. Destroys the peer.
+  void close(Peer& peer, std::string_view why, SegmentMs now);
+
+  void tick(SegmentMs now);
+  void turn(SegmentMs now);
+  bool busy() const { return more_ || relay_.ready(); }
+
+  const PeerBook& book() const { return book_; }
+  const Relay& relay() const { return relay_; }
+
+  // --- from Peer: events of its session ---
+  peers::HelloDecision on_hello(Peer& peer, const peers::Hello& hello);
+  void on_established(Peer& peer);
+  bool on_definition(Peer& peer, peers::SessionTable& table);
+  void on_updates(Peer& peer, const PeerTable& table, std::span<const peers::Update> updates);
+  void on_resync_request(Peer& peer);
+  void on_lesson_end(Peer& peer, bool partial);
+  void on_resync_confirmed(Peer& peer);
+  void on_problem(Peer& peer, peers::Problem problem, std::string_view sentence);
+
+ private:
+  class Dictionary;
+
+  void leave(Peer& peer);
+  void compare(Peer& peer, const shm::TableDefinition& theirs, const shm::Table& table, bool wider);
+  void conflict(Peer& peer, const shm::Table& table, std::string_view sentence);
+  void publish(Peer& peer);
+
+  shm::Writer& writer_;
+  EngineOptions options_;
+  SegmentMs now_;
+  Store store_;
+  PeerBook book_;
+  Relay relay_;
+  std::unique_ptr<Mode> mode_;
+  std::unique_ptr<Dictionary> dictionary_;
+  cli::LogLimit limit_;
+  bool more_ = false;
+};
+
+}  // namespace lineq::engine

@@ -1,0 +1,65 @@
+// The segment's tables as the engine writes them: every change passes here, so that expiry and a
+// full table are dealt with in one place. Writer thread only; no clock.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "daemon/engine/expiry.h"
+#include "shm/writer.h"
+#include "tools/cli/log.h"
+
+namespace lineq::engine {
+
+class Store {
+ public:
+  // Arms everything that an earlier process left in the segment.
+  Store(shm::Writer& writer, shm::WhenFull when_full, SegmentMs now);
+
+  shm::Writer& writer() { return writer_; }
+
+  // Table::apply, and: deadlines are armed; when memory has run out the entry nearest its deadline
+  // makes room, or the new one is refused, as configured. Allocates only when the wheel grows.
+  void apply(shm::Table& table, const shm::ColumnMap& columns, std::span<const shm::Change> changes,
+             PeerNo origin, SegmentMs now, std::span<shm::Applied> results);
+
+  // Calls over(table, slot) for entries whose time has come; it erases them. At most `budget`
+  // looks. True when nothing due is left.
+  template <typename Over>
+  bool expire(SegmentMs now, u32 budget, Over&& over);
+
+  // Entries of `old_no` have moved to `table`.
+  void replaced(u16 old_no, const shm::Table& table);
+
+ private:
+  void arm_all(const shm::Table& table);
+  bool make_room(shm::Table& table, PeerNo origin, SegmentMs now);
+  void say_full(const shm::Table& table, std::string_view what, SegmentMs now);
+
+  shm::Writer& writer_;
+  shm::WhenFull when_full_;
+  ExpiryWheel wheel_;
+  cli::LogLimit limit_;
+};
+
+template <typename Over>
+bool Store::expire(SegmentMs now, u32 budget, Over&& over) {
+  const Tick tick = tick_of(now);
+  return wheel_.advance(tick, budget, [&](u16 no, u32 slot) -> std::optional<Tick> {
+    shm::Table* table = writer_.table(no);
+    if (table == nullptr) {
+      return std::nullopt;
+    }
+    const shm::EntryView entry = table->at(slot);
+    if (!entry.live() || entry.never_expires()) {
+      return std::nullopt;
+    }
+    if (!entry.expired(tick)) {
+      return entry.expire_tick();
+    }
+    over(*table, slot);
+    return std::nullopt;
+  });
+}
+
+}  // namespace lineq::engine
