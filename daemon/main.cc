@@ -1,0 +1,162 @@
+// lineqd: keeps HAProxys' stick tables in a shared-memory segment and in step with each other.
+#include <csignal>
+
+#include <fmt/format.h>
+
+#include "daemon/net/loop.h"
+#include "daemon/net/peer_listener.h"
+#include "tools/cli/exit_codes.h"
+#include "tools/cli/settings.h"
+
+namespace lineq {
+namespace {
+
+constexpr std::string_view kExamples[] = {
+    "lineqd -f /etc/lineq/lineq.cfg",
+    "lineqd -t                                      # check the configuration and print it",
+    "SERVICE_TCP_HOST=10.0.0.5 LINEQ_INSTANCE=test lineqd --log-level debug",
+};
+
+std::vector<cli::Option> all_options() {
+  std::vector<cli::Option> options = cli::setting_options(cli::Loader::kDaemon);
+  options.push_back({"check", 't', "", "check the configuration, print it and exit", ""});
+  return options;
+}
+
+Result<cli::Settings> load(const cli::CommandLine& line) {
+  Result<cli::Settings> settings = cli::load_settings(cli::Loader::kDaemon, line);
+  if (settings && settings->mode != cli::Mode::kAggregate) {
+    return Error{ErrorCode::kInvalid, fmt::format("mode {} is not in this version, which knows agg",
+                                                  cli::mode_name(settings->mode))};
+  }
+  return settings;
+}
+
+shm::WhenFull when_full(const cli::Settings& settings) {
+  return settings.full_table == cli::FullTable::kEvict ? shm::WhenFull::kEvict
+                                                       : shm::WhenFull::kRefuse;
+}
+
+// SIGHUP: takes over what can change while running and says what cannot.
+void reload(const cli::CommandLine& line, cli::Settings& settings) {
+  const Result<cli::Settings> fresh = load(line);
+  if (!fresh) {
+    cli::log_err("configuration kept as it was: {}", fresh.error().what);
+    return;
+  }
+  for (const std::string& warning : fresh->warnings) {
+    cli::log_warning("{}", warning);
+  }
+  settings.log_level = fresh->log_level;
+  cli::set_log_level(settings.log_level);
+  if (cli::settings_json(settings) != cli::settings_json(*fresh)) {
+    cli::log_warning(
+        "configuration read again: log level is {}; the rest of what changed needs a restart",
+        cli::log_level_name(settings.log_level));
+  } else {
+    cli::log_notice("configuration read again: log level is {}",
+                    cli::log_level_name(settings.log_level));
+  }
+}
+
+int serve(const cli::CommandLine& line, cli::Settings settings) {
+  Result<std::unique_ptr<shm::Writer>> attached =
+      shm::Writer::attach({.instance = settings.instance,
+                           .memory_limit = settings.memory_limit_bytes,
+                           .feed_log2 = settings.feed_log2,
+                           .when_full = when_full(settings)});
+  if (!attached) {
+    const bool busy = attached.error().code == ErrorCode::kBusy;
+    cli::log_err("{}", busy ? fmt::format("another lineqd runs on instance {}", settings.instance)
+                            : attached.error().what);
+    return busy ? cli::kExitNotFound : cli::kExitUsage;
+  }
+  shm::Writer& writer = **attached;
+  cli::log_line(writer.attached_as() == shm::Attach::kReplaced ? cli::LogLevel::kWarning
+                                                               : cli::LogLevel::kNotice,
+                "{}", fmt::make_format_args(writer.attach_note()));
+
+  engine::EngineOptions options;
+  options.own_name = settings.peer_name;
+  options.session.max_message = settings.max_message_bytes;
+  options.session.heartbeat_ms = cli::kHeartbeatMs;
+  options.session.dead_ms = settings.silent_peer_ms;
+  options.when_full = when_full(settings);
+  engine::Engine engine(writer, options, writer.now());
+
+  net::SystemdNotify systemd;
+  net::Loop loop([&writer] { return writer.now(); });
+  auto listening = net::PeerListener::listen(loop, engine, settings.tcp_host, settings.tcp_port);
+  if (!listening) {
+    cli::log_err("{}", listening.error().what);
+    writer.stop();
+    return cli::kExitUsage;
+  }
+  net::PeerListener& listener = **listening;
+
+  loop.on_turn = [&] {
+    engine.turn(loop.now());
+    listener.flush();
+    return engine.busy();
+  };
+  loop.on_tick = [&] {
+    engine.tick(loop.now());
+    listener.tick();
+    systemd.alive(loop.now());
+  };
+  const auto stop = [&] {
+    cli::log_notice("stopping: {} connections are closed", engine.book().all().size());
+    systemd.send("STOPPING=1");
+    listener.close("lineqd stops");
+    loop.stop();
+  };
+  loop.on_signal(SIGTERM, stop);
+  loop.on_signal(SIGINT, stop);
+  loop.on_signal(SIGHUP, [&] { reload(line, settings); });
+
+  cli::log_notice("ready: instance {}, mode {}, peer name {}, listening on {}", settings.instance,
+                  cli::mode_name(settings.mode), settings.peer_name, listener.addresses());
+  systemd.send("READY=1");
+  loop.run();
+  writer.stop();
+  cli::log_notice("stopped");
+  return cli::kExitFine;
+}
+
+int run(int argc, char** argv) {
+  const std::vector<cli::Option> options = all_options();
+  const cli::Program program{
+      "lineqd", "[OPTION]...",
+      "Takes stick tables of any number of HAProxys over the peers protocol, keeps them in shared "
+      "memory and keeps the HAProxys in step.",
+      options, kExamples};
+  const cli::CommandLine line = cli::read_command_line(program, argc, argv);
+  if (line.exit_code) {
+    return *line.exit_code;
+  }
+  Result<cli::Settings> settings = load(line);
+  if (!settings) {
+    fmt::print(stderr, "lineqd: {}\n", settings.error().what);
+    return cli::kExitUsage;
+  }
+  if (line.has("check")) {
+    for (const std::string& warning : settings->warnings) {
+      fmt::print(stderr, "lineqd: {}\n", warning);
+    }
+    fmt::print("{}", cli::settings_json(*settings));
+    return cli::kExitFine;
+  }
+  cli::log_setup(cli::log_setup_of(*settings, "lineqd"));
+  for (const std::string& warning : settings->warnings) {
+    cli::log_warning("{}", warning);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  return serve(line, settings.take());
+}
+
+}  // namespace
+}  // namespace lineq
+
+int main(int argc, char** argv) {
+  return lineq::run(argc, argv);
+}

@@ -1,0 +1,85 @@
+// The daemon's event loop: libuv, one reading of the clock a turn, and systemd's notify socket.
+// One thread.
+//
+// A turn: timers, then what the network brought, then the turn's end: on_turn() works off what came
+// of it and writes. As long as on_turn() says there is more to do, the next turn does not wait.
+#pragma once
+
+#include <uv.h>
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shm/support/clock.h"
+#include "shm/support/result.h"
+
+namespace lineq::net {
+
+class Loop {
+ public:
+  explicit Loop(std::function<SegmentMs()> clock);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  uv_loop_t* uv() { return &loop_; }
+  // The same all through a turn.
+  SegmentMs now();
+  // For whoever reads next: libuv reads right after it asked for the buffer.
+  std::span<char> read_buffer() { return read_buffer_; }
+
+  // True = there is more to do at once.
+  std::function<bool()> on_turn;
+  std::function<void()> on_tick;  // every kTickMs
+  static constexpr u64 kTickMs = 100;
+
+  void on_signal(int number, std::function<void()> handle);
+
+  void run();   // until stop()
+  void stop();  // closes the loop's own handles; run() returns when those of others are closed too
+
+ private:
+  struct Signal {
+    uv_signal_t handle{};
+    std::function<void()> handler;
+  };
+
+  template <typename Handle>
+  void close(Handle& handle);
+
+  std::function<SegmentMs()> clock_;
+  SegmentMs now_ = 0;
+  bool now_known_ = false;
+  bool stopping_ = false;
+  uv_loop_t loop_{};
+  uv_prepare_t prepare_{};
+  uv_check_t check_{};
+  uv_idle_t idle_{};
+  uv_timer_t timer_{};
+  std::vector<std::unique_ptr<Signal>> signals_;
+  std::array<char, 64 * 1024> read_buffer_{};
+};
+
+// Datagrams to systemd (NOTIFY_SOCKET); without systemd all of it does nothing.
+class SystemdNotify {
+ public:
+  SystemdNotify();
+  ~SystemdNotify();
+  SystemdNotify(const SystemdNotify&) = delete;
+  SystemdNotify& operator=(const SystemdNotify&) = delete;
+
+  void send(std::string_view state) const;
+  // WATCHDOG=1, often enough if called often enough.
+  void alive(SegmentMs now);
+
+ private:
+  int fd_ = -1;
+  u64 watchdog_ms_ = 0;  // 0 = not wanted
+  SegmentMs last_ = 0;
+};
+
+}  // namespace lineq::net
