@@ -21,9 +21,9 @@ class Fnv {
 u64 abi_hash() {
   Fnv h;
   h.add(kLayoutVersion);
-  for (const u64 size : {sizeof(RootLayout), sizeof(RootHeader), sizeof(ObjDesc), sizeof(IndexDesc),
-                         sizeof(TableDesc), sizeof(PeerDesc), sizeof(RoomDesc), sizeof(Intent),
-                         sizeof(IntentPart), sizeof(Bucket)}) {
+  for (const u64 size :
+       {sizeof(RootLayout), sizeof(RootHeader), sizeof(ObjDesc), sizeof(TableDesc),
+        sizeof(PeerDesc), sizeof(RoomDesc), sizeof(Intent), sizeof(IntentPart), sizeof(Bucket)}) {
     h.add(size);
   }
   for (const u64 offset : {offsetof(RootHeader, state),
@@ -41,7 +41,7 @@ u64 abi_hash() {
                            offsetof(TableDesc, expire_ms),
                            offsetof(TableDesc, name),
                            offsetof(TableDesc, chunk),
-                           offsetof(TableDesc, index_seq),
+                           offsetof(TableDesc, cur),
                            offsetof(TableDesc, high_water),
                            offsetof(TableDesc, counters),
                            offsetof(PeerDesc, remote_name),

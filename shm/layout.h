@@ -99,12 +99,6 @@ struct ObjDesc {
   u32 pad;
 };
 
-struct IndexDesc {
-  ObjRef at;
-  u32 log2_buckets;
-  u32 pad;
-};
-
 struct alignas(64) TableDesc {
   // definition, immutable once state is live
   u32 state;       // TableState; release / acquire
@@ -124,12 +118,13 @@ struct alignas(64) TableDesc {
   u16 elements[64];
   u32 period_ms[64];
   alignas(64) ObjRef chunk[kMaxChunks];
-  // index pair, under index_seq
-  alignas(64) u32 index_seq;
-  u32 pad1;
-  IndexDesc cur, next;
+  // The index, and while it grows the one twice as large. Numbers are never used twice, so two
+  // equal looks at the pair saw one state; any prefix of the stores that change it is a state too
+  // (no redo, no seqlock).
+  alignas(64) ObjRef cur;
+  ObjRef next;
   u64 migrated;  // buckets of cur already in next
-  u64 pad2[2];
+  u64 pad2[5];
   alignas(64) u64 high_water;  // slots below are initialised; release / acquire
   u64 live;
   u64 pad3[6];
@@ -216,11 +211,11 @@ struct alignas(64) Bucket {
   u64 word[kBucketWords];
 };
 
-static_assert(sizeof(ObjRef) == 8 && sizeof(ObjDesc) == 32 && sizeof(IndexDesc) == 16);
+static_assert(sizeof(ObjRef) == 8 && sizeof(ObjDesc) == 32);
 static_assert(sizeof(RootHeader) == 448);
 static_assert(sizeof(TableDesc) == 2048);
 static_assert(offsetof(TableDesc, name) == 64 && offsetof(TableDesc, offset) == 320);
-static_assert(offsetof(TableDesc, chunk) == 832 && offsetof(TableDesc, index_seq) == 1024);
+static_assert(offsetof(TableDesc, chunk) == 832 && offsetof(TableDesc, cur) == 1024);
 static_assert(offsetof(TableDesc, high_water) == 1088 && offsetof(TableDesc, counters) == 1152);
 static_assert(sizeof(PeerDesc) == 512 && offsetof(PeerDesc, counters) == 320);
 static_assert(sizeof(RoomDesc) == 1024);

@@ -131,29 +131,29 @@ Lookup Reader::State::copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy
   return whole ? Lookup::kFound : Lookup::kBusy;
 }
 
-bool Reader::State::index_pair(const TableInfo& table, IndexPair& pair) {
+std::optional<IndexPair> Reader::State::index_pair(const TableInfo& table) const {
   const TableDesc& desc = layout->tables[table.no];
-  return seqlock_read(desc.index_seq,
-                      [&] {
-                        pair.seq = load_relaxed(desc.index_seq);
-                        pair.cur = load_relaxed(desc.cur.at.object);
-                        pair.cur_log2 = load_relaxed(desc.cur.log2_buckets);
-                        pair.next = load_relaxed(desc.next.at.object);
-                        pair.next_log2 = load_relaxed(desc.next.log2_buckets);
-                      }) &&
-         load_acquire(desc.id) == table.id;
-}
-
-std::optional<BucketIndex> Reader::State::index(u32 number, u32 log2) {
-  if (log2 > 27) {
+  IndexPair pair;
+  pair.cur = load_acquire(desc.cur.object);  // pairs with Table::start_growth and finish_growth
+  pair.next = load_acquire(desc.next.object);
+  if (load_acquire(desc.id) != table.id) {
     return std::nullopt;
   }
-  const Object* object = this->object(number, sizeof(Bucket) << log2);
+  return pair;
+}
+
+std::optional<BucketIndex> Reader::State::index(u32 number) {
+  const Object* object = this->object(number, sizeof(Bucket));
   if (object == nullptr) {
     return std::nullopt;
   }
+  const u64 buckets = object->bytes() / sizeof(Bucket);
+  if (!std::has_single_bit(buckets) || buckets > u64{1} << 27) {
+    return std::nullopt;
+  }
   // Probing only loads; BucketIndex serves the writer too and therefore takes a mutable pointer.
-  return BucketIndex(reinterpret_cast<Bucket*>(object->data()), log2);
+  return BucketIndex(reinterpret_cast<Bucket*>(object->data()),
+                     static_cast<u32>(std::countr_zero(buckets)));
 }
 
 void Reader::State::load_tables() {
@@ -430,9 +430,9 @@ Lookup Reader::lookup(const TableInfo& table, std::span<const u8> key, SlotCopy&
   const u32 tag = index_tag(SipHash13(h.hash_key[0], h.hash_key[1])(key));
   const Tick now_tick = tick_of(now());
   for (int attempt = 0; attempt < kReopenTries; ++attempt) {
-    IndexPair pair;
-    if (!s.index_pair(table, pair)) {
-      return Lookup::kBusy;
+    const auto pair = s.index_pair(table);
+    if (!pair) {
+      return Lookup::kAbsent;
     }
     bool busy = false;
     const u64 high = s.high_water(table);
@@ -452,8 +452,8 @@ Lookup Reader::lookup(const TableInfo& table, std::span<const u8> key, SlotCopy&
     };
     // Old, then new: an entry may appear in the new index at any time but never leaves the old one
     // while it lives.
-    const auto cur = s.index(pair.cur, pair.cur_log2);
-    const auto next = pair.next != 0 ? s.index(pair.next, pair.next_log2) : std::nullopt;
+    const auto cur = s.index(pair->cur);
+    const auto next = pair->next != 0 ? s.index(pair->next) : std::nullopt;
     bool found = cur && cur->find(tag, match);
     if (!found && next) {
       found = next->find(tag, match).has_value();
@@ -464,8 +464,7 @@ Lookup Reader::lookup(const TableInfo& table, std::span<const u8> key, SlotCopy&
     if (busy) {
       return Lookup::kBusy;
     }
-    IndexPair after;
-    if (s.index_pair(table, after) && after.seq == pair.seq && cur && (pair.next == 0 || next)) {
+    if (s.index_pair(table) == pair && cur && (pair->next == 0 || next)) {
       return Lookup::kAbsent;  // true at some instant of this call
     }
   }

@@ -13,11 +13,11 @@
 
 namespace lineq::shm {
 
-// A table's index objects as its record names them.
+// A table's index objects as its record names them; next is 0 unless the index grows.
 struct IndexPair {
-  u32 seq = 0;
-  u32 cur = 0, cur_log2 = 0;
-  u32 next = 0, next_log2 = 0;
+  u32 cur = 0;
+  u32 next = 0;
+  friend bool operator==(const IndexPair&, const IndexPair&) = default;
 };
 
 // Chunks mapped so far of the table with this id.
@@ -42,8 +42,8 @@ struct Reader::State {
   const u64* slot(const TableInfo& table, u32 slot);
   u64 high_water(const TableInfo& table) const;
   Lookup copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy);
-  bool index_pair(const TableInfo& table, IndexPair& pair);
-  std::optional<BucketIndex> index(u32 number, u32 log2);
+  std::optional<IndexPair> index_pair(const TableInfo& table) const;  // nullopt: the table is gone
+  std::optional<BucketIndex> index(u32 number);
   void load_tables();
   void forget_retired_objects();
 };

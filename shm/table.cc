@@ -430,10 +430,7 @@ Status Table::create_memory() {
   s.publish_object(*chunk_dir, chunk_bytes);
   s.publish_object(*index_dir, index_bytes);
   store_release(p.desc.chunk[0].object, s.layout->objects[*chunk_dir].number);
-  seqlock_write(p.desc.index_seq, [&] {
-    store_relaxed(p.desc.cur.log2_buckets, kFirstIndexLog2);
-    store_relaxed(p.desc.cur.at.object, s.layout->objects[*index_dir].number);
-  });
+  store_release(p.desc.cur.object, s.layout->objects[*index_dir].number);
   return {};
 }
 
@@ -591,36 +588,25 @@ bool Table::take_index_job(u64 now_ms) {
   return true;
 }
 
-// Any prefix of these stores is a state that adopt() understands: a next object is in use once its
-// number is stored.
+// A next object is in use once its number is stored; any prefix of these stores is a state that
+// adopt() understands.
 void Table::start_growth() {
   Parts& p = *parts_;
-  const u32 number = writer_.state_->layout->objects[p.next_dir].number;
-  seqlock_write(p.desc.index_seq, [&] {
-    crash_point();
-    store_relaxed(p.desc.migrated, 0);
-    crash_point();
-    store_relaxed(p.desc.next.log2_buckets, p.next.log2());
-    crash_point();
-    store_relaxed(p.desc.next.at.object, number);
-    crash_point();
-  });
+  store_relaxed(p.desc.migrated, 0);
+  crash_point();
+  store_release(
+      p.desc.next.object,
+      writer_.state_->layout->objects[p.next_dir].number);  // pairs with Reader::index_pair
   crash_point();
 }
 
 void Table::finish_growth() {
   Parts& p = *parts_;
   Writer::State& s = *writer_.state_;
-  const u32 number = s.layout->objects[p.next_dir].number;
-  seqlock_write(p.desc.index_seq, [&] {
-    crash_point();
-    store_relaxed(p.desc.cur.at.object, number);
-    crash_point();
-    store_relaxed(p.desc.cur.log2_buckets, p.next.log2());
-    crash_point();
-    store_relaxed(p.desc.next.at.object, 0);
-    crash_point();
-  });
+  store_release(p.desc.cur.object,
+                s.layout->objects[p.next_dir].number);  // pairs with Reader::index_pair
+  crash_point();
+  store_release(p.desc.next.object, 0);
   crash_point();
   const u32 old_dir = p.cur_dir;
   const u64 old_bytes = p.cur_object.bytes();
@@ -733,19 +719,18 @@ Status Table::adopt() {
                              p.desc.high_water, p.usable)};
   }
   // The pair of index objects, as far as start_growth or finish_growth came.
-  auto cur = open(p.desc.cur.at.object, p.cur_dir);
+  auto cur = open(p.desc.cur.object, p.cur_dir);
   if (!cur) {
     return cur.error();
   }
   p.cur_object = cur.take();
   p.cur = BucketIndex(reinterpret_cast<Bucket*>(p.cur_object.data()),
                       static_cast<u32>(std::countr_zero(p.cur_object.bytes() / sizeof(Bucket))));
-  if (p.desc.next.at.object == p.desc.cur.at.object) {
-    store_relaxed(p.desc.next.at.object, 0);
+  if (p.desc.next.object == p.desc.cur.object) {
+    store_relaxed(p.desc.next.object, 0);
   }
-  store_relaxed(p.desc.cur.log2_buckets, p.cur.log2());
-  if (p.desc.next.at.object != 0) {
-    auto next = open(p.desc.next.at.object, p.next_dir);
+  if (p.desc.next.object != 0) {
+    auto next = open(p.desc.next.object, p.next_dir);
     if (!next) {
       return next.error();
     }
@@ -753,9 +738,6 @@ Status Table::adopt() {
     p.next =
         BucketIndex(reinterpret_cast<Bucket*>(p.next_object.data()),
                     static_cast<u32>(std::countr_zero(p.next_object.bytes() / sizeof(Bucket))));
-  }
-  if ((p.desc.index_seq & 1) != 0) {
-    store_release(p.desc.index_seq, p.desc.index_seq + 1);
   }
   return {};
 }

@@ -373,7 +373,7 @@ bool Writer::referenced(u32 dir) const {
     return false;
   }
   const TableDesc& desc = s.layout->tables[object.owner];
-  return desc.cur.at.object == object.number || desc.next.at.object == object.number ||
+  return desc.cur.object == object.number || desc.next.object == object.number ||
          std::any_of(std::begin(desc.chunk), std::end(desc.chunk),
                      [&](const ObjRef& ref) { return ref.object == object.number; });
 }
@@ -602,11 +602,9 @@ Result<Table*> Writer::make_table(const TableDefinition& definition) {
   for (ObjRef& chunk : desc.chunk) {
     store_relaxed(chunk.object, 0);
   }
-  seqlock_write(desc.index_seq, [&] {
-    store_relaxed(desc.cur.at.object, 0);
-    store_relaxed(desc.next.at.object, 0);
-    store_relaxed(desc.migrated, 0);
-  });
+  store_relaxed(desc.cur.object, 0);
+  store_relaxed(desc.next.object, 0);
+  store_relaxed(desc.migrated, 0);
   store_relaxed(desc.live, 0);
   for (u64& counter : desc.counters) {
     store_relaxed(counter, 0);

@@ -9,7 +9,7 @@ namespace {
 // programs of different layouts then refuse each other instead of misreading.
 TEST(LayoutTest, AbiHashIsTheOneOfThisLayoutVersion) {
   EXPECT_EQ(kLayoutVersion, 1U);
-  EXPECT_EQ(abi_hash(), 0xc4e30cec0c2c3c5cULL);
+  EXPECT_EQ(abi_hash(), 0xe0b81add8f6aba6cULL);
 }
 
 TEST(LayoutTest, TheMagicReadsAsAName) {

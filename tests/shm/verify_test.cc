@@ -33,7 +33,7 @@ class VerifyTest : public testing::Test {
     chunk_ = layout_->tables[0].chunk[0].object;
     slots_ = map(instance_.objects(), fmt::format(".{:08x}", chunk_));
     buckets_ = reinterpret_cast<Bucket*>(
-        map(instance_.objects(), fmt::format(".{:08x}", layout_->tables[0].cur.at.object)));
+        map(instance_.objects(), fmt::format(".{:08x}", layout_->tables[0].cur.object)));
   }
 
   static u8* map(const std::vector<std::filesystem::path>& objects, const std::string& suffix) {
