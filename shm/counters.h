@@ -29,7 +29,7 @@ enum class PeerCounter : u16 {
   kCount
 };
 
-enum class CounterKind : u8 { kCounter, kGauge };
+enum class CounterKind : u8 { counter, gauge };
 
 struct CounterInfo {
   std::string_view name;

@@ -194,7 +194,7 @@ TEST_F(SettingsTest, AGivenFileMustExist) {
 }
 
 TEST_F(SettingsTest, AToolTakesWhatConcernsItAndLeavesTheRest) {
-  write(R"({"instance": "blue", "tcp_port": "wrong", "what": 1})");
+  write(R"({"instance": "blue", "feed_log2": "wrong", "what": 1})");
   const Result<Settings> s = load(Loader::kTool);
   ASSERT_TRUE(s.ok()) << s.error().what;
   EXPECT_EQ(s->instance, "blue");

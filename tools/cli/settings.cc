@@ -223,14 +223,14 @@ constexpr auto kRows = std::to_array<Row>({
      },
      [](const Settings& s) { return s.state_dir; }},
     {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", 0, "HOST", "localhost",
-     "a host name or an address", "where HAProxys connect", kD, false,
+     "a host name or an address", "where HAProxys connect", kD | kW, false,
      [](Settings& s, std::string_view v) {
        s.tcp_host = v;
        return host_name(v);
      },
      [](const Settings& s) { return s.tcp_host; }},
     {"tcp_port", "SERVICE_TCP_PORT", "tcp-port", 0, "PORT", "11111", "a port, 1 to 65535",
-     "port for HAProxys' peers connections", kD, true,
+     "port for HAProxys' peers connections", kD | kW, true,
      [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.tcp_port); },
      [](const Settings& s) { return std::to_string(s.tcp_port); }},
     {"web_host", "SERVICE_WEB_HOST", "web-host", 0, "HOST", "localhost",
@@ -244,13 +244,23 @@ constexpr auto kRows = std::to_array<Row>({
      "port of lineq-web", kW, true,
      [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.web_port); },
      [](const Settings& s) { return std::to_string(s.web_port); }},
+    {"web_max_connections", "LINEQ_WEB_MAX_CONNECTIONS", "web-max-connections", 0, "N",
+     "what the descriptors allow", "a number of connections; 0 = what the descriptors allow",
+     "most clients of lineq-web at a time", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_connections); },
+     [](const Settings& s) { return std::to_string(s.web_max_connections); }},
+    {"web_max_per_address", "LINEQ_WEB_MAX_PER_ADDRESS", "web-max-per-address", 0, "N",
+     "half of them", "a number of connections; 0 = half of web_max_connections",
+     "most of these from one address", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_per_address); },
+     [](const Settings& s) { return std::to_string(s.web_max_per_address); }},
     {"service_mode", "SERVICE_MODE", "mode", 0, "MODE", "agg", "agg, acc or vwr",
      "what to do with the tables", kD, false,
      [](Settings& s, std::string_view v) { return word(kModes, v, s.mode); },
      [](const Settings& s) { return text_of(kModes, s.mode); }},
     {"service_name", "SERVICE_NAME", "peer-name", 0, "NAME", "lineq",
-     "1 to 128 printable characters without blanks", "our name in HAProxy's peers section", kD,
-     false,
+     "1 to 128 printable characters without blanks", "our name in HAProxy's peers section",
+     kD | kW, false,
      [](Settings& s, std::string_view v) {
        s.peer_name = v;
        return clean(v, 128);

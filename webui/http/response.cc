@@ -1,0 +1,107 @@
+#include "webui/http/response.h"
+
+#include <ctime>
+
+#include <fmt/format.h>
+
+namespace lineq::http {
+
+Reply text_reply(u16 status, std::string_view sentence) {
+  Reply reply;
+  reply.status = status;
+  reply.body = fmt::format("{}\n", sentence);
+  return reply;
+}
+
+Reply json_reply(u16 status, std::string body) {
+  Reply reply;
+  reply.status = status;
+  reply.type = "application/json";
+  reply.body = std::move(body);
+  return reply;
+}
+
+std::string_view status_phrase(u16 status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 410:
+      return "Gone";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 417:
+      return "Expectation Failed";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 503:
+      return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Unknown";
+  }
+}
+
+Framing framing_of(const Reply& reply, bool http11) {
+  if (reply.channel != Channel::kNone) {
+    return Framing::kClose;
+  }
+  if (reply.stream == nullptr) {
+    return Framing::kLength;
+  }
+  return http11 ? Framing::kChunked : Framing::kClose;
+}
+
+std::string http_date(u64 realtime_ms) {
+  const auto seconds = static_cast<std::time_t>(realtime_ms / 1000);
+  std::tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  constexpr std::string_view kDays = "SunMonTueWedThuFriSat";
+  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  const auto word = [](std::string_view words, int i) {
+    return words.substr(static_cast<std::size_t>(i) * 3, 3);
+  };
+  return fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", word(kDays, utc.tm_wday), utc.tm_mday,
+                     word(kMonths, utc.tm_mon), utc.tm_year + 1900, utc.tm_hour, utc.tm_min,
+                     utc.tm_sec);
+}
+
+std::string response_head(const Reply& reply, Framing framing, bool keep_alive, u64 realtime_ms) {
+  fmt::memory_buffer out;
+  const auto to = fmt::appender(out);
+  fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\n", reply.status,
+                 status_phrase(reply.status), http_date(realtime_ms), reply.type);
+  if (framing == Framing::kChunked) {
+    fmt::format_to(to, "Transfer-Encoding: chunked\r\n");
+  } else if (framing == Framing::kLength && reply.status != 304) {
+    fmt::format_to(to, "Content-Length: {}\r\n", reply.content().size());
+  }
+  fmt::format_to(to, "Cache-Control: {}\r\nX-Content-Type-Options: nosniff\r\n",
+                 reply.cache_control);
+  for (const auto& [name, value] : reply.fields) {
+    fmt::format_to(to, "{}: {}\r\n", name, value);
+  }
+  // HTTP/1.0 clients that asked for it must be told; for HTTP/1.1 it is the default and harmless.
+  fmt::format_to(to, "Connection: {}\r\n\r\n", keep_alive ? "keep-alive" : "close");
+  return fmt::to_string(out);
+}
+
+std::string chunk_head(std::size_t bytes) {
+  return fmt::format("{:x}\r\n", bytes);
+}
+
+}  // namespace lineq::http

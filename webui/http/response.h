@@ -1,0 +1,76 @@
+// What a handler answers, and its bytes on the wire. No socket.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "shm/support/ints.h"
+#include "webui/http/request.h"
+
+namespace lineq::http {
+
+// A body made while it is sent: one block at a time, so that memory stays flat and other requests
+// are served in between.
+class Stream {
+ public:
+  enum class Next : u8 {
+    kMore,     // `out` may be empty: nothing to send yet, come back
+    kEnd,      // `out` holds the last bytes, if any
+    kAborted,  // the body cannot be finished; the client must notice
+  };
+  static constexpr std::size_t kBlockBytes = 65536;
+
+  Stream() = default;
+  virtual ~Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  Stream(Stream&&) = delete;
+  Stream& operator=(Stream&&) = delete;
+
+  // Appends about kBlockBytes to the empty `out`, within a few milliseconds.
+  virtual Next next(std::string& out) = 0;
+};
+
+// Whose events a reply subscribes to (live/broadcast.h).
+enum class Channel : u8 { kNone, kStatus };
+
+struct Reply {
+  u16 status = 200;
+  std::string_view type = "text/plain; charset=utf-8";
+  std::vector<std::pair<std::string_view, std::string>> fields;
+  std::string body;
+  std::string_view static_body;     // lives as long as the program; used when `body` is empty
+  std::unique_ptr<Stream> stream;   // instead of a body
+  Channel channel = Channel::kNone; // instead of a body: events until one side closes
+  std::string_view cache_control = "no-store";
+
+  std::string_view content() const { return body.empty() ? static_body : std::string_view(body); }
+};
+
+// A sentence as text/plain, with the end of line that a terminal wants.
+Reply text_reply(u16 status, std::string_view sentence);
+Reply json_reply(u16 status, std::string body);
+
+std::string_view status_phrase(u16 status);
+
+enum class Framing : u8 {
+  kLength,   // Content-Length
+  kChunked,  // HTTP/1.1 streams
+  kClose,    // ends with the connection: HTTP/1.0 streams, events
+};
+Framing framing_of(const Reply& reply, bool http11);
+
+// `Thu, 01 Jan 1970 00:00:00 GMT`
+std::string http_date(u64 realtime_ms);
+
+// Status line and fields with the empty line behind them.
+std::string response_head(const Reply& reply, Framing framing, bool keep_alive, u64 realtime_ms);
+
+// `4\r\n` in front of and `\r\n` behind a chunk; kLastChunk ends the body.
+std::string chunk_head(std::size_t bytes);
+inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
+
+}  // namespace lineq::http

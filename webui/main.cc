@@ -1,0 +1,182 @@
+// lineq-web: the segment on HTTP. Reads, never writes; may be killed and restarted at any time.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <fmt/core.h>
+#include <uv.h>
+
+#include "shm/support/clock.h"
+#include "tools/cli/exit_codes.h"
+#include "tools/cli/log.h"
+#include "tools/cli/options.h"
+#include "tools/cli/settings.h"
+#include "webui/live/segment.h"
+#include "webui/net/server.h"
+#include "webui/pages/site.h"
+
+namespace lineq {
+namespace {
+
+constexpr u64 kTickMs = 100;
+constexpr u64 kSecondMs = 1000;
+// Descriptors for what is not a connection: segment objects, listeners, log, loop.
+constexpr rlim_t kSpareDescriptors = 128;
+constexpr std::string_view kName = "lineq-web";
+
+// As many as the system allows; the number.
+std::size_t raise_descriptors() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
+}
+
+webnet::ServerOptions server_options(const cli::Settings& settings, std::size_t descriptors) {
+  webnet::ServerOptions options;
+  options.host = settings.web_host;
+  options.port = settings.web_port;
+  if (const auto path = cli::unix_path(settings.web_host)) {
+    options.unix_path = *path;
+  }
+  const std::size_t possible =
+      descriptors > 2 * kSpareDescriptors ? descriptors - kSpareDescriptors : descriptors / 2;
+  options.max_connections = settings.web_max_connections == 0
+                                ? possible
+                                : std::min<std::size_t>(settings.web_max_connections, possible);
+  // HAProxy in front is one address: half of all is fair and no trap.
+  options.max_per_address = settings.web_max_per_address == 0
+                                ? std::max<std::size_t>(options.max_connections / 2, 1)
+                                : settings.web_max_per_address;
+  return options;
+}
+
+// The loop's handles of this program, apart from the server's.
+class Program {
+ public:
+  Program(uv_loop_t& loop, live::Segment& segment, pages::Site& site, webnet::Server& server)
+      : loop_(loop), segment_(segment), site_(site), server_(server) {}
+
+  void start() {
+    uv_timer_init(&loop_, &tick_);
+    uv_timer_init(&loop_, &second_);
+    uv_signal_init(&loop_, &term_);
+    uv_signal_init(&loop_, &interrupt_);
+    tick_.data = second_.data = term_.data = interrupt_.data = this;
+    uv_timer_start(
+        &tick_,
+        [](uv_timer_t* t) {
+          auto* p = static_cast<Program*>(t->data);
+          p->segment_.tick(monotonic_ms());
+        },
+        kTickMs, kTickMs);
+    uv_timer_start(
+        &second_,
+        [](uv_timer_t* t) {
+          auto* p = static_cast<Program*>(t->data);
+          p->site_.sample(monotonic_ms());
+          if (p->server_.anybody(http::Channel::kStatus)) {
+            p->server_.publish(http::Channel::kStatus,
+                               std::make_shared<const std::string>(p->site_.status_event()));
+          }
+        },
+        kSecondMs, kSecondMs);
+    for (auto [handle, number] : {std::pair(&term_, SIGTERM), std::pair(&interrupt_, SIGINT)}) {
+      uv_signal_start(
+          handle,
+          [](uv_signal_t* s, int signal) { static_cast<Program*>(s->data)->stop(signal); }, number);
+    }
+  }
+
+ private:
+  // A second signal ends the program at once: nobody catches it any more.
+  void stop(int signal) {
+    cli::log_notice("{}: closing, {} connections open", ::strsignal(signal),
+                    server_.stats().connections);
+    server_.stop();
+    for (uv_handle_t* handle :
+         {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&second_),
+          reinterpret_cast<uv_handle_t*>(&term_), reinterpret_cast<uv_handle_t*>(&interrupt_)}) {
+      uv_close(handle, nullptr);
+    }
+  }
+
+  uv_loop_t& loop_;
+  live::Segment& segment_;
+  pages::Site& site_;
+  webnet::Server& server_;
+  uv_timer_t tick_{};
+  uv_timer_t second_{};
+  uv_signal_t term_{};
+  uv_signal_t interrupt_{};
+};
+
+int run(const cli::Settings& settings) {
+  for (const std::string& warning : settings.warnings) {
+    cli::log_warning("{}", warning);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  uv_loop_t loop{};
+  uv_loop_init(&loop);
+
+  shm::Source source;
+  source.instance = settings.instance;
+  source.owner_uid = i64{cli::segment_owner(settings)};
+  live::Segment segment(std::move(source));
+  pages::Site site(segment, {settings.peer_name, settings.tcp_host, settings.tcp_port});
+  http::Router router;
+  site.add_to(router);
+  webnet::Server server(loop, router, server_options(settings, raise_descriptors()));
+  site.set_stats(server.stats());
+  if (const Status status = server.listen(); !status) {
+    cli::log_err("{} (SERVICE_WEB_HOST and SERVICE_WEB_PORT, or --web-host and --web-port, change "
+                 "the address)",
+                 status.error().what);
+    return cli::kExitUsage;
+  }
+  segment.tick(monotonic_ms());
+  site.sample(monotonic_ms());
+  for (const std::string& address : server.addresses()) {
+    cli::log_notice("lineq-web {}, instance {}: listening on {}{}", LINEQ_VERSION,
+                    settings.instance, address,
+                    server.shared() ? ", shared with another process" : "");
+  }
+  Program program(loop, segment, site, server);
+  program.start();
+  uv_run(&loop, UV_RUN_DEFAULT);
+  uv_loop_close(&loop);
+  cli::log_notice("stopped");
+  return cli::kExitFine;
+}
+
+}  // namespace
+}  // namespace lineq
+
+int main(int argc, char** argv) {
+  using namespace lineq;
+  const std::vector<cli::Option> options = cli::setting_options(cli::Loader::kWeb);
+  static constexpr std::array<std::string_view, 2> kExamples{
+      "lineq-web --web-port 8080", "lineq-web -n shop --web-host unix@/run/lineq/web.sock"};
+  const cli::Program program{kName, "[OPTION]...",
+                             "Shows the stick tables, peers and health of a LineQ on HTTP: /status "
+                             "for people, /tables, /metrics, /healthz, /readyz, /version.",
+                             options, kExamples};
+  const cli::CommandLine line = cli::read_command_line(program, argc, argv);
+  if (line.exit_code) {
+    return *line.exit_code;
+  }
+  const Result<cli::Settings> settings = cli::load_settings(cli::Loader::kWeb, line);
+  if (!settings) {
+    return cli::usage_error(kName, settings.error().what);
+  }
+  cli::log_setup(cli::log_setup_of(*settings, kName));
+  return run(*settings);
+}

@@ -1,0 +1,430 @@
+#include "webui/net/connection.h"
+
+#include <utility>
+
+#include "shm/support/clock.h"
+#include "webui/http/sse.h"
+
+namespace lineq::webnet {
+namespace {
+
+// Requests answered for one client before the others have their turn.
+constexpr unsigned kBurst = 16;
+// Unread events are worth little: let a stuck reader pin little of the kernel's memory.
+constexpr int kEventSendBuffer = 65536;
+
+}  // namespace
+
+// A request coming in, or its answer going out.
+struct Connection::Exchange {
+  explicit Exchange(const http::Limits& limits) : parser(limits) {}
+
+  http::RequestParser parser;
+  bool begun = false;       // a byte of a request is here
+  bool keep_alive = false;  // of the answer
+  http::Framing framing = http::Framing::kLength;
+  std::string head;                      // of a streamed answer, until its first block
+  std::unique_ptr<http::Stream> stream;  // until its last block
+  std::string leftover;                  // received behind the request being answered
+};
+
+struct Connection::Write {
+  uv_write_t request{};
+  Connection* connection = nullptr;
+  std::string first;
+  std::string second;
+  std::string_view third;  // lives as long as the program
+  live::Text text;         // instead of the three
+};
+
+Connection::Connection(Server& server, bool is_unix) : server_(server), unix_(is_unix) {
+  if (is_unix) {
+    uv_pipe_init(&server.loop_, &handle_.pipe, 0);
+  } else {
+    uv_tcp_init(&server.loop_, &handle_.tcp);
+  }
+  stream()->data = this;
+}
+
+void Connection::start() {
+  if (!unix_) {
+    uv_tcp_nodelay(&handle_.tcp, 1);
+    uv_tcp_keepalive(&handle_.tcp, 1, 60);
+  }
+  deadline_ = uv_now(&server_.loop_) + server_.options_.head_ms;
+  continue_reading();
+}
+
+void Connection::refuse() {
+  http::Reply reply = http::text_reply(503, "Too many connections. Please try again.");
+  reply.fields.emplace_back("Retry-After", "5");
+  std::string bytes = http::response_head(reply, http::Framing::kLength, false, realtime_ms());
+  bytes += reply.body;
+  const uv_buf_t buffer = uv_buf_init(bytes.data(), static_cast<unsigned>(bytes.size()));
+  uv_try_write(stream(), &buffer, 1);
+  close();
+}
+
+void Connection::close() {
+  if (state_ == State::kClosing) {
+    return;
+  }
+  if (state_ == State::kEvents) {
+    --server_.stats_.streams;
+  }
+  state_ = State::kClosing;
+  server_.status_.remove(*this);
+  uv_close(reinterpret_cast<uv_handle_t*>(stream()), [](uv_handle_t* handle) {
+    auto* connection = static_cast<Connection*>(handle->data);
+    connection->server_.closed(*connection);
+    delete connection;
+  });
+}
+
+void Connection::pause_reading() {
+  if (reading_) {
+    uv_read_stop(stream());
+    reading_ = false;
+  }
+}
+
+void Connection::continue_reading() {
+  if (reading_ || state_ == State::kClosing) {
+    return;
+  }
+  reading_ = true;
+  const int status = uv_read_start(
+      stream(),
+      [](uv_handle_t* handle, std::size_t /*suggested*/, uv_buf_t* buffer) {
+        std::vector<char>& shared = static_cast<Connection*>(handle->data)->server_.read_buffer_;
+        *buffer = uv_buf_init(shared.data(), static_cast<unsigned>(shared.size()));
+      },
+      [](uv_stream_t* stream, ssize_t n, const uv_buf_t* buffer) {
+        static_cast<Connection*>(stream->data)->on_read(n, buffer->base);
+      });
+  if (status != 0) {
+    close();
+  }
+}
+
+void Connection::on_read(ssize_t n, const char* bytes) {
+  if (n == 0) {
+    return;
+  }
+  if (n < 0) {
+    // Reading stands still while an answer goes out, so nobody waits for one here.
+    return close();
+  }
+  if (state_ == State::kReading) {
+    consume({bytes, static_cast<std::size_t>(n)});
+  }
+  // Events and lingering: what the client still says interests nobody.
+}
+
+void Connection::consume(std::string_view bytes) {
+  unsigned served = 0;
+  while (state_ == State::kReading && !bytes.empty()) {
+    if (exchange_ == nullptr) {
+      exchange_ = std::make_unique<Exchange>(server_.options_.limits);
+    }
+    Exchange& x = *exchange_;
+    if (served == kBurst) {
+      x.leftover = std::string(bytes);
+      pause_reading();
+      return server_.run_soon(*this);
+    }
+    if (!x.begun) {
+      x.begun = true;
+      deadline_ = uv_now(&server_.loop_) + server_.options_.head_ms;
+    }
+    const bool in_head = x.parser.state() == http::RequestParser::State::kHead;
+    bytes.remove_prefix(x.parser.feed(bytes));
+    if (x.parser.wants_continue()) {
+      std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+      const uv_buf_t buffer = uv_buf_init(go_on.data(), static_cast<unsigned>(go_on.size()));
+      // Lost if the kernel has no room: then the client goes on by itself after a while.
+      uv_try_write(stream(), &buffer, 1);
+    }
+    switch (x.parser.state()) {
+      case http::RequestParser::State::kHead:
+        break;
+      case http::RequestParser::State::kBody:
+        if (in_head) {
+          deadline_ = uv_now(&server_.loop_) + server_.options_.body_ms;
+        }
+        break;
+      case http::RequestParser::State::kDone:
+        x.begun = false;
+        ++served;
+        ++server_.stats_.requests;
+        answer(x.parser.take());
+        break;
+      case http::RequestParser::State::kError:
+        answer_error(x.parser.error_status(), x.parser.error_text());
+        break;
+    }
+  }
+  switch (state_) {
+    case State::kAnswering:
+      exchange_->leftover = std::string(bytes);
+      pause_reading();
+      break;
+    case State::kEvents:
+      exchange_.reset();
+      continue_reading();
+      break;
+    case State::kReading:
+    case State::kLingering:
+      continue_reading();
+      break;
+    case State::kClosing:
+      break;
+  }
+}
+
+void Connection::answer(const http::Request& request) {
+  http::Reply reply = server_.router_.route(request);
+  Exchange& x = *exchange_;
+  state_ = State::kAnswering;
+  x.framing = http::framing_of(reply, request.http11);
+  x.keep_alive = request.keep_alive && x.framing != http::Framing::kClose && !server_.stopping_;
+  std::string head = http::response_head(reply, x.framing, x.keep_alive, realtime_ms());
+  if (request.method == http::Method::kHead || reply.status == 304) {
+    return send(std::move(head), {});
+  }
+  if (live::Broadcast* broadcast = server_.broadcast(reply.channel); broadcast != nullptr) {
+    if (server_.stopping_) {
+      return send(std::move(head), http::sse_retry(server_.options_.retry_ms));
+    }
+    state_ = State::kEvents;
+    ++server_.stats_.streams;
+    int bytes = kEventSendBuffer;
+    uv_send_buffer_size(reinterpret_cast<uv_handle_t*>(stream()), &bytes);
+    broadcast->add(*this);
+    auto job = std::make_unique<Write>();
+    job->first = std::move(head);
+    job->second = std::string(reply.content());
+    return write(std::move(job));
+  }
+  if (reply.stream != nullptr) {
+    x.stream = std::move(reply.stream);
+    x.head = std::move(head);
+    return next_block();
+  }
+  send(std::move(head), reply.content());
+}
+
+void Connection::answer_error(u16 status, std::string_view text) {
+  ++server_.stats_.errors;
+  const http::Reply reply = http::text_reply(status, text);
+  Exchange& x = *exchange_;
+  state_ = State::kAnswering;
+  x.keep_alive = false;
+  send(http::response_head(reply, http::Framing::kLength, false, realtime_ms()), reply.body);
+}
+
+// A whole answer. At once if the kernel takes it, which it does unless it is long.
+void Connection::send(std::string head, std::string_view body) {
+  head.append(body);
+  const uv_buf_t buffer = uv_buf_init(head.data(), static_cast<unsigned>(head.size()));
+  const int n = writes_ == 0 ? uv_try_write(stream(), &buffer, 1) : UV_EAGAIN;
+  if (n == static_cast<int>(head.size())) {
+    return answered();
+  }
+  if (n < 0 && n != UV_EAGAIN) {
+    return close();
+  }
+  auto job = std::make_unique<Write>();
+  if (n > 0) {
+    head.erase(0, static_cast<std::size_t>(n));
+  }
+  job->first = std::move(head);
+  write(std::move(job));
+}
+
+// Makes and sends the next block of a streamed answer. Always through the loop, never at once: other
+// clients are served between two blocks.
+void Connection::next_block() {
+  Exchange& x = *exchange_;
+  auto job = std::make_unique<Write>();
+  job->second.reserve(http::Stream::kBlockBytes + 8192);
+  const http::Stream::Next next = x.stream->next(job->second);
+  if (next == http::Stream::Next::kAborted) {
+    return close();  // without the last chunk: the client sees that something is missing
+  }
+  const bool last = next == http::Stream::Next::kEnd;
+  if (job->second.empty() && !last) {
+    deadline_ = 0;
+    return server_.run_soon(*this);
+  }
+  if (last) {
+    x.stream.reset();
+  }
+  job->first = std::exchange(x.head, {});
+  if (x.framing == http::Framing::kChunked) {
+    constexpr std::string_view kEndAndLast = "\r\n0\r\n\r\n";
+    if (!job->second.empty()) {
+      job->first += http::chunk_head(job->second.size());
+      job->third = last ? kEndAndLast : kEndAndLast.substr(0, 2);
+    } else {
+      job->third = http::kLastChunk;
+    }
+  }
+  write(std::move(job));
+}
+
+void Connection::write(std::unique_ptr<Write> job) {
+  job->connection = this;
+  job->request.data = job.get();
+  std::array<uv_buf_t, 3> buffers{};
+  unsigned n = 0;
+  const auto put = [&](std::string_view bytes) {
+    if (!bytes.empty()) {
+      // libuv does not write to it.
+      buffers.at(n++) =
+          uv_buf_init(const_cast<char*>(bytes.data()), static_cast<unsigned>(bytes.size()));
+    }
+  };
+  if (job->text != nullptr) {
+    put(*job->text);
+  } else {
+    put(job->first);
+    put(job->second);
+    put(job->third);
+  }
+  const int status = uv_write(&job->request, stream(), buffers.data(), n,
+                              [](uv_write_t* request, int result) {
+                                const std::unique_ptr<Write> done(
+                                    static_cast<Write*>(request->data));
+                                done->connection->on_written(result);
+                              });
+  if (status != 0) {
+    return close();
+  }
+  job.release();  // the callback's now
+  ++writes_;
+  deadline_ = uv_now(&server_.loop_) + server_.options_.write_ms;
+  last_queue_ = queued();
+}
+
+void Connection::on_written(int status) {
+  --writes_;
+  if (state_ == State::kClosing) {
+    return;
+  }
+  if (status != 0) {
+    return close();
+  }
+  if (lagging_ != nullptr) {
+    auto job = std::make_unique<Write>();
+    job->text = std::exchange(lagging_, nullptr);
+    return write(std::move(job));
+  }
+  if (state_ == State::kEvents) {
+    deadline_ = 0;
+    return;
+  }
+  if (state_ != State::kAnswering) {
+    return;
+  }
+  if (exchange_ != nullptr && exchange_->stream != nullptr) {
+    return next_block();
+  }
+  answered();
+  resume();
+}
+
+void Connection::answered() {
+  if (exchange_ == nullptr || !exchange_->keep_alive || server_.stopping_) {
+    return linger();
+  }
+  state_ = State::kReading;
+  deadline_ = uv_now(&server_.loop_) + server_.options_.idle_ms;
+}
+
+// The answer must not be lost to a reset: say that there is no more, and wait for the other side.
+void Connection::linger() {
+  state_ = State::kLingering;
+  deadline_ = uv_now(&server_.loop_) + server_.options_.linger_ms;
+  auto request = std::make_unique<uv_shutdown_t>();
+  const int status = uv_shutdown(request.get(), stream(), [](uv_shutdown_t* done, int /*status*/) {
+    delete done;
+  });
+  if (status != 0) {
+    return close();
+  }
+  request.release();  // NOLINT(bugprone-unused-return-value): the callback's now
+  continue_reading();
+}
+
+void Connection::resume() {
+  if (state_ == State::kAnswering && exchange_->stream != nullptr && writes_ == 0) {
+    return next_block();
+  }
+  if (state_ != State::kReading) {
+    return;
+  }
+  const std::string bytes =
+      exchange_ == nullptr ? std::string() : std::exchange(exchange_->leftover, {});
+  consume(bytes);
+}
+
+void Connection::hear(const live::Text& text) {
+  if (writes_ > 0) {
+    lagging_ = text;
+    return;
+  }
+  auto job = std::make_unique<Write>();
+  job->text = text;
+  write(std::move(job));
+}
+
+void Connection::drain() {
+  switch (state_) {
+    case State::kReading:
+      if (exchange_ == nullptr || !exchange_->begun) {
+        close();
+      }
+      break;
+    case State::kEvents: {
+      --server_.stats_.streams;
+      state_ = State::kAnswering;
+      server_.status_.remove(*this);
+      hear(std::make_shared<const std::string>(http::sse_retry(server_.options_.retry_ms)));
+      break;
+    }
+    case State::kAnswering:
+    case State::kLingering:
+    case State::kClosing:
+      break;
+  }
+}
+
+void Connection::check_deadline(u64 now) {
+  if (deadline_ == 0 || now < deadline_) {
+    return;
+  }
+  switch (state_) {
+    case State::kReading:
+      if (exchange_ == nullptr || !exchange_->begun) {
+        return close();
+      }
+      answer_error(408, "The request took too long.");
+      break;
+    case State::kAnswering:
+    case State::kEvents:
+      if (queued() >= last_queue_) {
+        return close();
+      }
+      last_queue_ = queued();
+      deadline_ = now + server_.options_.write_ms;
+      break;
+    case State::kLingering:
+      close();
+      break;
+    case State::kClosing:
+      break;
+  }
+}
+
+}  // namespace lineq::webnet

@@ -1,0 +1,378 @@
+#include "webui/net/server.h"
+
+#include <netdb.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <arpa/inet.h>
+#include <fmt/core.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "shm/support/assert.h"
+#include "tools/cli/log.h"
+#include "webui/net/connection.h"
+
+namespace lineq::webnet {
+namespace {
+
+constexpr int kBacklog = 1024;
+constexpr std::size_t kReadBufferBytes = 65536;
+// Event listeners told in one turn of the loop; a request waits for no more than that.
+constexpr std::size_t kSlice = 256;
+
+std::string address_text(const sockaddr* address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (address->sa_family == AF_INET6) {
+    const auto* in = reinterpret_cast<const sockaddr_in6*>(address);
+    ::inet_ntop(AF_INET6, &in->sin6_addr, text.data(), text.size());
+    return fmt::format("[{}]:{}", text.data(), ntohs(in->sin6_port));
+  }
+  const auto* in = reinterpret_cast<const sockaddr_in*>(address);
+  ::inet_ntop(AF_INET, &in->sin_addr, text.data(), text.size());
+  return fmt::format("{}:{}", text.data(), ntohs(in->sin_port));
+}
+
+void set_port(sockaddr* address, u16 port) {
+  if (address->sa_family == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(address)->sin6_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in*>(address)->sin_port = htons(port);
+  }
+}
+
+u16 port_of(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
+                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+// Somebody listens there. With SO_REUSEPORT bind() alone would not tell.
+bool taken(const sockaddr* address, socklen_t bytes) {
+  const int fd = ::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    return false;
+  }
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  const bool in_use = ::bind(fd, address, bytes) != 0 && errno == EADDRINUSE;
+  ::close(fd);
+  return in_use;
+}
+
+// A socket file left by a killed process; true when it is gone or never was.
+Status clear_stale_socket(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    return {};
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("cannot listen on unix@{}: a file that is not a socket is there", path)};
+  }
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), std::min(path.size(), sizeof address.sun_path - 1));
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool refused =
+      fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+      errno == ECONNREFUSED;
+  if (fd >= 0) {
+    ::close(fd);
+  }
+  if (!refused) {
+    return Error{ErrorCode::kBusy,
+                 fmt::format("cannot listen on unix@{}: another process does", path)};
+  }
+  ::unlink(path.c_str());
+  return {};
+}
+
+}  // namespace
+
+struct Server::Listening {
+  Server* server = nullptr;
+  bool is_unix = false;
+  union Handle {
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } handle{};
+  uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&handle); }
+};
+
+Server::Server(uv_loop_t& loop, const http::Router& router, ServerOptions options)
+    : loop_(loop), router_(router), options_(std::move(options)), read_buffer_(kReadBufferBytes) {
+  uv_timer_init(&loop_, &sweep_timer_);
+  sweep_timer_.data = this;
+  uv_idle_init(&loop_, &idle_);
+  idle_.data = this;
+}
+
+Server::~Server() {
+  LINEQ_ASSERT(first_ == nullptr);
+}
+
+Status Server::listen() {
+  uv_timer_start(
+      &sweep_timer_, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->sweep(); },
+      options_.sweep_ms, options_.sweep_ms);
+  return options_.unix_path.empty() ? listen_tcp() : listen_unix();
+}
+
+Status Server::listen_tcp() {
+  addrinfo hints{};
+  hints.ai_flags = AI_PASSIVE;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const char* host = options_.host == "*" ? nullptr : options_.host.c_str();
+  if (const int status = ::getaddrinfo(host, nullptr, &hints, &found); status != 0) {
+    return Error{ErrorCode::kNotFound,
+                 fmt::format("cannot listen on {}: {}", options_.host, ::gai_strerror(status))};
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> all(found, &::freeaddrinfo);
+  port_ = options_.port;
+  Status last = Error{ErrorCode::kNotFound, fmt::format("{} has no address", options_.host)};
+  for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
+    set_port(a->ai_addr, port_);
+    Status status = bind_tcp(a->ai_addr, a->ai_addrlen);
+    if (status) {
+      continue;
+    }
+    // `localhost` may name ::1 on a machine without IPv6; a busy port is an error all the same.
+    if (status.error().code != ErrorCode::kNotFound) {
+      return status;
+    }
+    last = std::move(status);
+  }
+  return addresses_.empty() ? last : Status();
+}
+
+Status Server::bind_tcp(const sockaddr* address, socklen_t bytes) {
+  auto listening = std::make_unique<Listening>();
+  listening->server = this;
+  uv_tcp_t* tcp = &listening->handle.tcp;
+  const auto failed = [&](int status) -> Status {
+    const bool absent = status == UV_EADDRNOTAVAIL || status == UV_EAFNOSUPPORT;
+    return Error{absent ? ErrorCode::kNotFound : ErrorCode::kBusy,
+                 fmt::format("cannot listen on {}: {}", address_text(address),
+                             uv_strerror(status))};
+  };
+  if (const int status = uv_tcp_init_ex(&loop_, tcp, address->sa_family); status != 0) {
+    return failed(status);
+  }
+  tcp->data = listening.get();
+  Listening* raw = listening_.emplace_back(std::move(listening)).get();
+  if (port_ != 0 && taken(address, bytes)) {
+    shared_ = true;
+  }
+  uv_os_fd_t fd = -1;
+  uv_fileno(reinterpret_cast<uv_handle_t*>(tcp), &fd);
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  const unsigned flags = address->sa_family == AF_INET6 ? UV_TCP_IPV6ONLY : 0;
+  int status = uv_tcp_bind(tcp, address, flags);
+  if (status == 0) {
+    status = uv_listen(raw->stream(), kBacklog, [](uv_stream_t* stream, int result) {
+      auto* from = static_cast<Listening*>(stream->data);
+      from->server->accept(*from, result);
+    });
+  }
+  if (status != 0) {
+    return failed(status);
+  }
+  sockaddr_storage bound{};
+  int length = sizeof bound;
+  uv_tcp_getsockname(tcp, reinterpret_cast<sockaddr*>(&bound), &length);
+  port_ = port_of(bound);
+  addresses_.push_back(address_text(reinterpret_cast<const sockaddr*>(&bound)));
+  return {};
+}
+
+Status Server::listen_unix() {
+  if (Status status = clear_stale_socket(options_.unix_path); !status) {
+    return status;
+  }
+  auto listening = std::make_unique<Listening>();
+  listening->server = this;
+  listening->is_unix = true;
+  uv_pipe_t* pipe = &listening->handle.pipe;
+  uv_pipe_init(&loop_, pipe, 0);
+  pipe->data = listening.get();
+  Listening* raw = listening_.emplace_back(std::move(listening)).get();
+  int status = uv_pipe_bind(pipe, options_.unix_path.c_str());
+  if (status == 0) {
+    status = uv_listen(raw->stream(), kBacklog, [](uv_stream_t* stream, int result) {
+      auto* from = static_cast<Listening*>(stream->data);
+      from->server->accept(*from, result);
+    });
+  }
+  if (status != 0) {
+    return Error{ErrorCode::kSystem, fmt::format("cannot listen on unix@{}: {}",
+                                                 options_.unix_path, uv_strerror(status))};
+  }
+  // As open as a port on localhost; whoever wants less gives its directory fewer rights.
+  uv_pipe_chmod(pipe, UV_READABLE | UV_WRITABLE);
+  addresses_.push_back("unix@" + options_.unix_path);
+  return {};
+}
+
+void Server::accept(Listening& listening, int status) {
+  if (status != 0) {
+    // No descriptor left: libuv has closed the newcomer, so the loop does not spin on it.
+    ++stats_.refused;
+    static cli::LogLimit limit;
+    if (const auto hidden = limit.admit("accept", uv_now(&loop_))) {
+      cli::log_warning("a connection was closed at once: {} ({} more since the last line)",
+                       uv_strerror(status), *hidden);
+    }
+    return;
+  }
+  auto* connection = new Connection(*this, listening.is_unix);
+  connection->after_ = first_;
+  if (first_ != nullptr) {
+    first_->before_ = connection;
+  }
+  first_ = connection;
+  ++stats_.connections;
+  if (uv_accept(listening.stream(), connection->stream()) != 0) {
+    return connection->close();
+  }
+  ++stats_.accepted;
+  if (!admit(*connection)) {
+    ++stats_.refused;
+    return connection->refuse();
+  }
+  connection->start();
+}
+
+bool Server::admit(Connection& connection) {
+  if (stats_.connections > options_.max_connections) {
+    return false;
+  }
+  if (connection.unix_) {
+    return true;
+  }
+  sockaddr_storage peer{};
+  int length = sizeof peer;
+  if (uv_tcp_getpeername(&connection.handle_.tcp, reinterpret_cast<sockaddr*>(&peer), &length) !=
+      0) {
+    return false;
+  }
+  Address& key = connection.address_;
+  if (peer.ss_family == AF_INET6) {
+    constexpr std::size_t kNetwork = 8;  // one client may have a whole /64
+    std::memcpy(key.data(), &reinterpret_cast<const sockaddr_in6*>(&peer)->sin6_addr, kNetwork);
+  } else {
+    std::memcpy(key.data() + 12, &reinterpret_cast<const sockaddr_in*>(&peer)->sin_addr, 4);
+    key[11] = 0xff;
+  }
+  std::size_t& count = per_address_[key];
+  ++count;
+  connection.counted_ = true;
+  return count <= options_.max_per_address;
+}
+
+void Server::closed(Connection& connection) {
+  (connection.before_ == nullptr ? first_ : connection.before_->after_) = connection.after_;
+  if (connection.after_ != nullptr) {
+    connection.after_->before_ = connection.before_;
+  }
+  --stats_.connections;
+  if (connection.counted_) {
+    if (const auto found = per_address_.find(connection.address_); --found->second == 0) {
+      per_address_.erase(found);
+    }
+  }
+  if (connection.waiting_) {
+    soon_.erase(std::find(soon_.begin(), soon_.end(), &connection));
+  }
+  finish_if_drained();
+}
+
+void Server::run_soon(Connection& connection) {
+  if (connection.waiting_) {
+    return;
+  }
+  connection.waiting_ = true;
+  soon_.push_back(&connection);
+  uv_idle_start(&idle_, [](uv_idle_t* idle) { static_cast<Server*>(idle->data)->run(); });
+}
+
+// Work that was put off so that others have their turn.
+void Server::run() {
+  // What a connection puts off again waits for the next turn. Nobody is deleted in here: that
+  // happens in the loop's own phase for closing.
+  for (Connection* connection : std::exchange(soon_, {})) {
+    connection->waiting_ = false;
+    connection->resume();
+  }
+  if (status_.step(kSlice) && soon_.empty()) {
+    uv_idle_stop(&idle_);
+  }
+}
+
+live::Broadcast* Server::broadcast(http::Channel channel) {
+  return channel == http::Channel::kStatus ? &status_ : nullptr;
+}
+
+bool Server::anybody(http::Channel channel) const {
+  return channel == http::Channel::kStatus && !status_.empty();
+}
+
+void Server::publish(http::Channel channel, live::Text text) {
+  if (live::Broadcast* to = broadcast(channel); to != nullptr && !to->empty()) {
+    to->publish(std::move(text));
+    uv_idle_start(&idle_, [](uv_idle_t* idle) { static_cast<Server*>(idle->data)->run(); });
+  }
+}
+
+void Server::sweep() {
+  const u64 now = uv_now(&loop_);
+  if (stopping_ && now >= drain_deadline_) {
+    for (Connection* c = first_; c != nullptr; c = c->after_) {
+      c->close();
+    }
+    return;
+  }
+  for (Connection* c = first_; c != nullptr; c = c->after_) {
+    c->check_deadline(now);
+  }
+}
+
+void Server::stop() {
+  if (stopping_) {
+    return;
+  }
+  stopping_ = true;
+  drain_deadline_ = uv_now(&loop_) + options_.drain_ms;
+  for (const auto& listening : listening_) {
+    auto* handle = reinterpret_cast<uv_handle_t*>(listening->stream());
+    if (uv_is_closing(handle) == 0) {
+      uv_close(handle, nullptr);
+    }
+  }
+  for (Connection* c = first_; c != nullptr; c = c->after_) {
+    c->drain();
+  }
+  finish_if_drained();
+}
+
+void Server::finish_if_drained() {
+  if (!stopping_ || first_ != nullptr) {
+    return;
+  }
+  for (uv_handle_t* handle :
+       {reinterpret_cast<uv_handle_t*>(&sweep_timer_), reinterpret_cast<uv_handle_t*>(&idle_)}) {
+    if (uv_is_closing(handle) == 0) {
+      uv_close(handle, nullptr);
+    }
+  }
+}
+
+}  // namespace lineq::webnet

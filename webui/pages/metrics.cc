@@ -1,0 +1,267 @@
+#include "webui/pages/metrics.h"
+
+#include <functional>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "shm/reader.h"
+#include "webui/pages/columns.h"
+#include "webui/pages/text.h"
+
+namespace lineq::pages {
+namespace {
+
+using shm::DaemonCounter;
+using shm::PeerCounter;
+using shm::TableCounter;
+
+std::string counter_name(std::string_view scope, const shm::CounterInfo& info) {
+  return fmt::format("lineq_{}_{}{}", scope, info.name,
+                     info.kind == shm::CounterKind::counter ? "_total" : "");
+}
+
+std::string_view type_name(shm::CounterKind kind) {
+  return kind == shm::CounterKind::counter ? "counter" : "gauge";
+}
+
+double seconds(u64 ms) {
+  return static_cast<double>(ms) / 1000.0;
+}
+
+std::optional<u64> age_of(SegmentMs at, SegmentMs now) {
+  return at == 0 ? std::nullopt : std::optional(now > at ? now - at : 0);
+}
+
+void web(Exposition& out, const http::Stats& stats, u64 start_realtime_ms) {
+  out.metric("lineq_build_info", "gauge", "version of lineq-web and of the segment's layout");
+  const std::string layout = std::to_string(shm::kLayoutVersion);
+  const std::string abi = fmt::format("{:016x}", shm::abi_hash());
+  out.sample({{"version", LINEQ_VERSION}, {"layout", layout}, {"abi", abi}}, u64{1});
+  out.metric("lineq_web_start_time_seconds", "gauge", "when lineq-web was started, unix time");
+  out.sample({}, seconds(start_realtime_ms));
+  out.metric("lineq_web_connections", "gauge", "open connections");
+  out.sample({}, stats.connections);
+  out.metric("lineq_web_event_streams", "gauge", "open connections that are event streams");
+  out.sample({}, stats.streams);
+  out.metric("lineq_web_connections_accepted_total", "counter", "connections taken");
+  out.sample({}, stats.accepted);
+  out.metric("lineq_web_connections_refused_total", "counter",
+             "connections closed at once: over a limit, or no descriptor left");
+  out.sample({}, stats.refused);
+  out.metric("lineq_web_requests_total", "counter", "whole requests received");
+  out.sample({}, stats.requests);
+  out.metric("lineq_web_request_errors_total", "counter",
+             "requests refused as malformed, too large or too slow");
+  out.sample({}, stats.errors);
+}
+
+void daemon(Exposition& out, const shm::Reader& reader) {
+  out.metric("lineq_daemon_up", "gauge", "1 while lineqd lives and its heartbeat is fresh");
+  out.sample({}, u64{reader.liveness() == shm::Liveness::kAlive ? 1U : 0U});
+  out.metric("lineq_daemon_heartbeat_age_seconds", "gauge", "time since lineqd's last heartbeat");
+  out.sample({}, seconds(reader.heartbeat_age_ms()));
+  out.metric("lineq_segment_bytes", "gauge", "memory reserved for the shared segment");
+  out.sample({}, reader.segment_bytes());
+  for (std::size_t i = 0; i < shm::kDaemonCounters.size(); ++i) {
+    const shm::CounterInfo& info = shm::kDaemonCounters.at(i);
+    out.metric(counter_name("daemon", info), type_name(info.kind), info.help);
+    out.sample({}, reader.counter(static_cast<DaemonCounter>(i)));
+  }
+}
+
+
+void tables(Exposition& out, const shm::Reader& reader) {
+  // One name with two key lengths is two tables, but it can be one series only.
+  struct Sum {
+    u64 slots = 0;
+    u64 live = 0;
+    u64 bytes = 0;
+    std::optional<u64> age;
+    std::array<u64, static_cast<std::size_t>(TableCounter::kCount)> counters{};
+  };
+  std::map<std::pair<std::string, std::string_view>, Sum> sums;
+  for (const NamedTable& table : named_tables(reader.tables())) {
+    std::string scratch;
+    const shm::TableDefinition& d = table.info->definition;
+    Sum& sum = sums[{std::string(escaped_view(d.name, scratch)), shm::key_type_name(d.key_type)}];
+    const shm::TableStats stats = reader.stats(*table.info);
+    sum.slots += stats.slots;
+    sum.live += stats.live;
+    sum.bytes += stats.bytes;
+    for (std::size_t i = 0; i < sum.counters.size(); ++i) {
+      sum.counters.at(i) += stats.counters.at(i);
+    }
+    if (const auto age = age_of(stats.counter(TableCounter::last_update_ms), reader.now())) {
+      sum.age = std::min(*age, sum.age.value_or(*age));
+    }
+  }
+  const auto all = [&](std::string_view name, std::string_view type, std::string_view help,
+                       const std::function<u64(const Sum&)>& value) {
+    out.metric(name, type, help);
+    for (const auto& [key, sum] : sums) {
+      out.sample({{"name", key.first}, {"type", key.second}}, value(sum));
+    }
+  };
+  const auto updates = static_cast<std::size_t>(TableCounter::updates);
+  all("haproxy_sticktable_size", "gauge", "entries the table has memory for at present",
+      [](const Sum& s) { return s.slots; });
+  all("haproxy_sticktable_used", "gauge", "entries in the table",
+      [](const Sum& s) { return s.live; });
+  all("haproxy_sticktable_local_updates", "gauge", "updates applied to the table",
+      [&](const Sum& s) { return s.counters.at(updates); });
+  all("lineq_table_bytes", "gauge", "memory reserved for the table and its index",
+      [](const Sum& s) { return s.bytes; });
+  for (std::size_t i = 0; i < shm::kTableCounters.size(); ++i) {
+    const shm::CounterInfo& info = shm::kTableCounters.at(i);
+    if (info.kind == shm::CounterKind::counter) {
+      all(counter_name("table", info), "counter", info.help,
+          [&](const Sum& s) { return s.counters.at(i); });
+    }
+  }
+  out.metric("lineq_table_last_update_seconds", "gauge", "time since the table's last update");
+  for (const auto& [key, sum] : sums) {
+    if (sum.age) {
+      out.sample({{"name", key.first}, {"type", key.second}}, seconds(*sum.age));
+    }
+  }
+}
+
+void peers(Exposition& out, const shm::Reader& reader) {
+  const std::vector<shm::PeerInfo> all = reader.peers();
+  // Several HAProxys may share a name, and even an address: `record` tells them apart, is stable
+  // while a HAProxy comes and goes, and has few values.
+  struct Names {
+    std::string peer;
+    std::string address;
+    std::string record;
+  };
+  std::vector<Names> names;
+  names.reserve(all.size());
+  for (const shm::PeerInfo& peer : all) {
+    std::string scratch;
+    Names n;
+    n.peer = escaped_view(peer.remote_name, scratch);
+    n.address = escaped_view(peer.address, scratch);
+    n.record = std::to_string(peer.no);
+    names.push_back(std::move(n));
+  }
+  const auto labels = [&](std::size_t i) {
+    return Exposition::Labels{{"peer", names.at(i).peer},
+                              {"address", names.at(i).address},
+                              {"record", names.at(i).record}};
+  };
+  const auto directed = [&](std::string_view name, std::string_view help, PeerCounter in,
+                            PeerCounter out_counter) {
+    out.metric(name, "counter", help);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      Exposition::Labels with = labels(i);
+      with.emplace_back("direction", "in");
+      out.sample(with, all.at(i).counter(in));
+      with.back().second = "out";
+      out.sample(with, all.at(i).counter(out_counter));
+    }
+  };
+  const auto single = [&](std::string_view name, std::string_view type, std::string_view help,
+                          const std::function<u64(const shm::PeerInfo&)>& value) {
+    out.metric(name, type, help);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      out.sample(labels(i), value(all.at(i)));
+    }
+  };
+  // A session does not outlive the daemon.
+  const bool down = reader.liveness() == shm::Liveness::kDown;
+  single("lineq_peer_up", "gauge", "1 while the session with this HAProxy is established",
+         [&](const shm::PeerInfo& p) {
+           return u64{!down && p.state == shm::PeerState::kUp ? 1U : 0U};
+         });
+  out.metric("lineq_peer_last_message_seconds", "gauge",
+             "time since the last byte from this HAProxy");
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (const auto age = age_of(all.at(i).counter(PeerCounter::last_received_ms), reader.now())) {
+      out.sample(labels(i), seconds(*age));
+    }
+  }
+  directed("lineq_peer_updates_total", "updates exchanged with this HAProxy",
+           PeerCounter::updates_in, PeerCounter::updates_out);
+  directed("lineq_peer_bytes_total", "bytes exchanged with this HAProxy", PeerCounter::bytes_in,
+           PeerCounter::bytes_out);
+  directed("lineq_peer_acks_total", "acks exchanged with this HAProxy", PeerCounter::acks_in,
+           PeerCounter::acks_out);
+  directed("lineq_peer_resyncs_total", "full resynchronisations with this HAProxy",
+           PeerCounter::resyncs_in, PeerCounter::resyncs_out);
+  const auto counter = [](PeerCounter c) {
+    return [c](const shm::PeerInfo& p) { return p.counter(c); };
+  };
+  single("lineq_peer_in_sync", "gauge", "1 when this HAProxy has taught us all it has",
+         [](const shm::PeerInfo& p) { return u64{p.counter(PeerCounter::lesson_in) >= 2 ? 1U : 0U}; });
+  single("lineq_peer_lag_updates", "gauge", "changes of others this HAProxy has not been sent yet",
+         counter(PeerCounter::lag));
+  single("lineq_peer_pending_bytes", "gauge", "bytes encoded and not yet taken by the network",
+         counter(PeerCounter::pending_bytes));
+  single("lineq_peer_sessions_total", "counter", "sessions established",
+         counter(PeerCounter::sessions));
+  single("lineq_peer_heartbeats_total", "counter", "heartbeats received",
+         counter(PeerCounter::heartbeats_in));
+  single("lineq_peer_protocol_errors_total", "counter", "malformed or oversized messages received",
+         counter(PeerCounter::protocol_errors));
+}
+
+}  // namespace
+
+void Exposition::metric(std::string_view name, std::string_view type, std::string_view help) {
+  name_ = name;
+  fmt::format_to(std::back_inserter(text_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+}
+
+void Exposition::series(const Labels& labels) {
+  text_ += name_;
+  if (labels.empty()) {
+    return;
+  }
+  char separator = '{';
+  for (const auto& [label, value] : labels) {
+    text_ += separator;
+    separator = ',';
+    text_.append(label).append("=\"");
+    for (const char c : value) {
+      if (c == '\\' || c == '"') {
+        text_ += '\\';
+      }
+      if (c == '\n') {
+        text_ += "\\n";
+      } else {
+        text_ += c;
+      }
+    }
+    text_ += '"';
+  }
+  text_ += '}';
+}
+
+void Exposition::sample(const Labels& labels, u64 value) {
+  series(labels);
+  fmt::format_to(std::back_inserter(text_), " {}\n", value);
+}
+
+void Exposition::sample(const Labels& labels, double value) {
+  series(labels);
+  fmt::format_to(std::back_inserter(text_), " {:.3f}\n", value);
+}
+
+std::string metrics_text(const live::Segment& segment, const http::Stats& stats,
+                         u64 start_realtime_ms) {
+  Exposition out;
+  web(out, stats, start_realtime_ms);
+  const shm::Reader* reader = segment.reader();
+  out.metric("lineq_segment_attached", "gauge", "1 when lineq-web has a segment to read");
+  out.sample({}, u64{reader != nullptr ? 1U : 0U});
+  if (reader != nullptr) {
+    daemon(out, *reader);
+    tables(out, *reader);
+    peers(out, *reader);
+  }
+  return out.text();
+}
+
+}  // namespace lineq::pages

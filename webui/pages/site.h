@@ -1,0 +1,39 @@
+// All paths of lineq-web and what stands behind them.
+#pragma once
+
+#include <string>
+
+#include "webui/http/router.h"
+#include "webui/http/stats.h"
+#include "webui/live/rates.h"
+#include "webui/live/segment.h"
+#include "webui/pages/status.h"
+
+namespace lineq::pages {
+
+class Site {
+ public:
+  // Both outlive the site; the site outlives the router it was added to.
+  Site(live::Segment& segment, ConnectHint connect);
+
+  void add_to(http::Router& router);
+  // Where the numbers of the sockets come from; until then they are zero. Outlives the site.
+  void set_stats(const http::Stats& stats) { stats_ = &stats; }
+
+  // Once a second.
+  void sample(u64 now_ms) { sample_rates(segment_, rates_, now_ms); }
+  // One event for the open status pages.
+  std::string status_event() const;
+
+ private:
+  std::string status_text() const;
+
+  live::Segment& segment_;
+  ConnectHint connect_;
+  live::Rates rates_;
+  http::Stats none_;
+  const http::Stats* stats_ = &none_;
+  u64 start_realtime_ms_;
+};
+
+}  // namespace lineq::pages

@@ -1,0 +1,214 @@
+#include "webui/pages/table_query.h"
+
+#include <array>
+#include <charconv>
+#include <compare>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "tools/cli/text.h"
+#include "webui/http/router.h"
+#include "webui/pages/text.h"
+
+namespace lineq::pages {
+namespace {
+
+constexpr std::size_t kMostConditions = 16;
+constexpr std::size_t kMostBusySlots = 64;
+constexpr std::array<std::string_view, 6> kOperators{"eq", "ne", "le", "ge", "lt", "gt"};
+
+Error wrong(std::string_view parameter, std::string_view value, std::string_view allowed) {
+  return {ErrorCode::kInvalid, fmt::format("{}: '{}' is not allowed; allowed: {}",
+                                           cli::escaped(parameter), cli::escaped(value), allowed)};
+}
+
+template <typename T>
+bool number(std::string_view text, T& out) {
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, out);
+  return error == std::errc() && stop == end && !text.empty();
+}
+
+Result<Condition> parse_condition(std::string_view name, std::string value) {
+  const std::string_view words = name.substr(std::string_view("data.").size());
+  const std::size_t dot = words.rfind('.');
+  Condition condition;
+  std::size_t op = kOperators.size();
+  if (dot != std::string_view::npos) {
+    for (op = 0; op < kOperators.size() && kOperators[op] != words.substr(dot + 1);) {
+      ++op;
+    }
+  }
+  if (op == kOperators.size()) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("{}: a filter is data.TYPE.OP=VALUE with OP one of eq ne le ge lt gt",
+                             cli::escaped(name))};
+  }
+  condition.op = static_cast<Operator>(op);
+  const Result<ColumnName> column = parse_column(words.substr(0, dot));
+  if (!column) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("{}: {}", cli::escaped(name), column.error().what)};
+  }
+  condition.column = *column;
+  std::string_view digits = value;
+  condition.negative = digits.starts_with('-');
+  if (condition.negative) {
+    digits.remove_prefix(1);
+  }
+  condition.is_number = number(digits, condition.magnitude);
+  if (condition.magnitude == 0) {
+    condition.negative = false;
+  }
+  if (shm::data_type(condition.column.bit).kind == shm::ValueKind::kDictionary) {
+    if (condition.op != Operator::kEq && condition.op != Operator::kNe) {
+      return Error{ErrorCode::kInvalid,
+                   fmt::format("{}: text is compared with eq and ne only", cli::escaped(name))};
+    }
+  } else if (!condition.is_number) {
+    return wrong(name, value, "a whole number");
+  }
+  condition.text = unescaped(value);
+  return condition;
+}
+
+bool parse_cursor(std::string_view text, Cursor& out) {
+  std::size_t part = 0;
+  for (;; ++part) {
+    const std::size_t dash = text.find('-');
+    const std::string_view word = text.substr(0, dash);
+    bool fine = false;
+    switch (part) {
+      case 0:
+        fine = number(word, out.table);
+        break;
+      case 1:
+        fine = number(word, out.generation);
+        break;
+      case 2:
+        fine = number(word, out.scan.next);
+        break;
+      default:
+        fine = part < 3 + kMostBusySlots && number(word, out.scan.busy.emplace_back());
+        break;
+    }
+    if (!fine) {
+      return false;
+    }
+    if (dash == std::string_view::npos) {
+      return part >= 2;
+    }
+    text.remove_prefix(dash + 1);
+  }
+}
+
+bool holds(Operator op, std::strong_ordering order) {
+  switch (op) {
+    case Operator::kEq:
+      return order == 0;
+    case Operator::kNe:
+      return order != 0;
+    case Operator::kLe:
+      return order <= 0;
+    case Operator::kGe:
+      return order >= 0;
+    case Operator::kLt:
+      return order < 0;
+    case Operator::kGt:
+      return order > 0;
+  }
+  return false;
+}
+
+// Of a signed value, given by its sign and size, to the condition's number.
+std::strong_ordering compare(bool negative, u64 magnitude, const Condition& c) {
+  if (negative != c.negative) {
+    return negative ? std::strong_ordering::less : std::strong_ordering::greater;
+  }
+  return negative ? c.magnitude <=> magnitude : magnitude <=> c.magnitude;
+}
+
+}  // namespace
+
+std::string cursor_text(const Cursor& cursor) {
+  std::string text =
+      fmt::format("{}-{}-{}", cursor.table, cursor.generation, cursor.scan.next);
+  for (const u32 slot : cursor.scan.busy) {
+    text += fmt::format("-{}", slot);
+  }
+  return text;
+}
+
+Result<TableQuery> parse_table_query(std::string_view query) {
+  TableQuery out;
+  for (auto& [name, value] : http::query_pairs(query)) {
+    if (name == "table") {
+      out.table = value;
+    } else if (name == "key") {
+      out.key = unescaped(value);
+    } else if (name == "id") {
+      if (!base64_decoded(value, out.id.emplace())) {
+        return wrong(name, value, "base64");
+      }
+    } else if (name == "limit") {
+      if (!number(value, out.limit.emplace())) {
+        return wrong(name, value, "a whole number");
+      }
+    } else if (name == "cursor") {
+      if (!parse_cursor(value, out.cursor.emplace())) {
+        return wrong(name, value, "what an answer gave as next");
+      }
+    } else if (name == "format") {
+      if (value != "v1" && value != "v2") {
+        return wrong(name, value, "v1 or v2");
+      }
+      out.typed = value == "v2";
+    } else if (name.starts_with("data.")) {
+      Result<Condition> condition = parse_condition(name, std::move(value));
+      if (!condition) {
+        return condition.error();
+      }
+      if (out.conditions.size() == kMostConditions) {
+        return Error{ErrorCode::kInvalid, fmt::format("more than {} filters", kMostConditions)};
+      }
+      out.conditions.push_back(condition.take());
+    } else {
+      static constexpr std::array<std::string_view, 6> kNames{"table", "key",    "id",
+                                                              "limit", "cursor", "format"};
+      return Error{ErrorCode::kInvalid,
+                   fmt::format("unknown parameter '{}'{}; allowed: table, key, id, data.TYPE.OP, "
+                               "limit, cursor, format",
+                               cli::escaped(name), cli::suggestion(name, kNames))};
+    }
+  }
+  return out;
+}
+
+bool holds(const Condition& condition, const Column& column, const shm::EntryView& entry,
+           const shm::Reader& reader, Tick now) {
+  switch (column.kind) {
+    case shm::ValueKind::kRate:
+      return holds(condition.op,
+                   compare(false, entry.rate_now(column.bit, column.element, now), condition));
+    case shm::ValueKind::kDictionary: {
+      const auto id = static_cast<u32>(entry.value(column.bit, column.element));
+      return holds(condition.op, reader.dictionary_text(id) <=> std::string_view(condition.text));
+    }
+    case shm::ValueKind::kS32: {
+      const auto value = static_cast<i64>(entry.value(column.bit, column.element));
+      const bool negative = value < 0;
+      return holds(condition.op, compare(negative,
+                                         negative ? static_cast<u64>(-value)
+                                                  : static_cast<u64>(value),
+                                         condition));
+    }
+    case shm::ValueKind::kU32:
+    case shm::ValueKind::kU64:
+      return holds(condition.op,
+                   compare(false, entry.value(column.bit, column.element), condition));
+  }
+  return false;
+}
+
+}  // namespace lineq::pages

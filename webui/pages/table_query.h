@@ -1,0 +1,56 @@
+// What a request for /tables asks for.
+//
+//   ?table=NAME            only this table
+//   &key=TEXT              only this key, as shown (or &id=BASE64: its bytes)
+//   &data.TYPE.OP=VALUE    eq ne le ge lt gt; gpc[N] for arrays; rates by their present value
+//   &limit=N&cursor=TEXT   a page of at most N entries; the answer's `next` begins the next one
+//   &format=v2             typed values
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shm/reader.h"
+#include "shm/support/result.h"
+#include "webui/pages/columns.h"
+
+namespace lineq::pages {
+
+enum class Operator : u8 { kEq, kNe, kLe, kGe, kLt, kGt };
+
+struct Condition {
+  ColumnName column;
+  Operator op = Operator::kEq;
+  std::string text;           // as given: what server_key is compared with
+  bool is_number = false;
+  bool negative = false;
+  u64 magnitude = 0;
+};
+
+// Where a page begins: survives restarts of lineq-web and of lineqd.
+struct Cursor {
+  u32 table = 0;       // TableInfo::id
+  u64 generation = 0;  // TableInfo::generation
+  shm::Scan scan;
+};
+std::string cursor_text(const Cursor& cursor);
+
+struct TableQuery {
+  std::optional<std::string> table;
+  std::optional<std::string> key;  // as shown, unescaped
+  std::optional<std::string> id;   // bytes
+  std::vector<Condition> conditions;
+  std::optional<u64> limit;
+  std::optional<Cursor> cursor;
+  bool typed = false;  // format=v2
+};
+
+// An Error names the parameter, its value and what is allowed.
+Result<TableQuery> parse_table_query(std::string_view query);
+
+bool holds(const Condition& condition, const Column& column, const shm::EntryView& entry,
+           const shm::Reader& reader, Tick now);
+
+}  // namespace lineq::pages

@@ -1,0 +1,406 @@
+#include "webui/pages/tables.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "webui/pages/columns.h"
+#include "webui/pages/json.h"
+#include "webui/pages/table_query.h"
+#include "webui/pages/text.h"
+
+namespace lineq::pages {
+namespace {
+
+// Slots looked at in one step: a filter that matches nothing must not hold up other requests.
+constexpr u32 kSlotsPerStep = 16384;
+// Looks at a key whose slot the writer is inside of.
+constexpr int kLookups = 16;
+
+class TablesStream : public http::Stream {
+ public:
+  TablesStream(live::Segment& segment, TableQuery query, const std::vector<NamedTable>& tables)
+      : segment_(segment),
+        generation_(segment.generation()),
+        query_(std::move(query)) {
+    for (const NamedTable& table : tables) {
+      todo_.push_back({table.name, table.info->id, table.info->generation});
+    }
+    left_ = query_.limit;
+    if (query_.cursor) {
+      scan_ = query_.cursor->scan;
+    }
+  }
+
+  Next next(std::string& out) override {
+    shm::Reader* reader = segment_.reader();
+    if (reader == nullptr || segment_.generation() != generation_) {
+      return Next::kAborted;  // the rest would be of another segment
+    }
+    if (!begun_) {
+      begin();
+    }
+    u32 slots = kSlotsPerStep;
+    while (!ended_ && slots > 0 && json_.bytes() < kBlockBytes) {
+      step(*reader, slots);
+    }
+    json_.take(out);
+    return ended_ ? Next::kEnd : Next::kMore;
+  }
+
+ private:
+  struct Table {
+    std::string name;
+    u32 id = 0;
+    u64 generation = 0;
+  };
+
+  void begin() {
+    begun_ = true;
+    json_.object();
+    json_.field("mode", "tables");
+    if (query_.typed) {
+      json_.field("format", u64{2});
+      json_.key("tables");
+      json_.array();
+    }
+  }
+
+  void end() {
+    ended_ = true;
+    if (query_.typed) {
+      json_.end_array();
+      json_.key("next");
+      if (next_.empty()) {
+        json_.null();
+      } else {
+        json_.text(next_);
+      }
+    }
+    json_.end_object();
+  }
+
+  // The table the scan is in, as of now: a TableInfo does not outlive a refresh.
+  const shm::TableInfo* current(const shm::Reader& reader) const {
+    const Table& table = todo_[at_];
+    const auto& all = reader.tables();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const shm::TableInfo& info) {
+      return info.id == table.id && info.generation == table.generation;
+    });
+    return found == all.end() ? nullptr : &*found;
+  }
+
+  void step(shm::Reader& reader, u32& slots) {
+    if (at_ == todo_.size()) {
+      return end();
+    }
+    const shm::TableInfo* table = current(reader);
+    if (!in_table_) {
+      if (table == nullptr) {  // it went away while another was shown
+        ++at_;
+        return;
+      }
+      begin_table(reader, *table);
+    }
+    const bool whole = table == nullptr || entries(reader, *table, slots);
+    const bool full = left_ && *left_ == 0 && *query_.limit != 0;
+    if (!whole && !full) {
+      return;
+    }
+    // A full page goes on behind its last entry, even if nothing follows there: that costs one empty
+    // page, and knowing better would cost a look ahead.
+    if (full && !(whole && at_ + 1 == todo_.size())) {
+      next_ = cursor_text({todo_[at_].id, todo_[at_].generation, std::move(scan_)});
+    }
+    end_table();
+    at_ = full ? todo_.size() : at_ + 1;
+  }
+
+  void begin_table(const shm::Reader& reader, const shm::TableInfo& table) {
+    in_table_ = true;
+    const shm::TableDefinition& d = table.definition;
+    const shm::TableStats stats = reader.stats(table);
+    columns_ = columns_of(d);
+    filters_.clear();
+    impossible_ = false;
+    for (const Condition& condition : query_.conditions) {
+      Column column;
+      if (find_column(d, condition.column, column)) {
+        filters_.emplace_back(&condition, std::move(column));
+      } else {
+        impossible_ = true;  // no such column, so no such entry
+      }
+    }
+    if (!query_.typed) {
+      json_.key(todo_[at_].name);
+    }
+    json_.object();
+    if (query_.typed) {
+      json_.field("table", todo_[at_].name);
+    }
+    json_.field("expiry", stats.expire_ms);
+    json_.field("type", shm::key_type_name(d.key_type));
+    if (query_.typed) {
+      json_.field("key_bytes", d.key_bytes);
+      json_.field("used", stats.live);
+      json_.key("columns");
+      json_.array();
+      for (const Column& column : columns_) {
+        if (column.element == 0) {
+          column_header(d, column);
+        }
+      }
+      json_.end_array();
+    } else {
+      json_.key("vtypes");
+      std::string names;
+      for (const Column& column : columns_) {
+        names.append(column.name).append("  ");
+      }
+      json_.text(names);
+    }
+    json_.key("entries");
+    json_.array();
+  }
+
+  void column_header(const shm::TableDefinition& d, const Column& column) {
+    const shm::DataType& type = shm::data_type(column.bit);
+    json_.object();
+    json_.field("name", type.name);
+    if (type.array) {
+      json_.field("elements", d.elements[column.bit]);
+    }
+    if (type.kind == shm::ValueKind::kRate) {
+      json_.field("period_ms", d.period_ms[column.bit]);
+    }
+    json_.end_object();
+  }
+
+  void end_table() {
+    in_table_ = false;
+    scan_ = {};
+    json_.end_array();
+    if (!query_.typed && !next_.empty()) {
+      json_.field("next", next_);
+    }
+    json_.end_object();
+  }
+
+  // True when the table has been seen to its end.
+  bool entries(shm::Reader& reader, const shm::TableInfo& table, u32& slots) {
+    if (impossible_ || (left_ && *left_ == 0)) {
+      return true;
+    }
+    now_ = tick_of(reader.now());
+    if (query_.key || query_.id) {
+      one_key(reader, table);
+      return true;
+    }
+    const u32 from = scan_.next;
+    const bool whole = reader.scan(table, scan_, slots, [&](const shm::EntryView& entry) {
+      show(reader, entry);
+      return json_.bytes() < kBlockBytes && !(left_ && *left_ == 0);
+    });
+    const u32 seen = scan_.next - from;
+    slots = seen == 0 || seen >= slots ? 0 : slots - seen;
+    return whole;
+  }
+
+  void one_key(shm::Reader& reader, const shm::TableInfo& table) {
+    if (std::exchange(scan_.next, 1) != 0) {
+      return;  // a cursor that stands behind it
+    }
+    std::string bytes;
+    if (query_.id) {
+      bytes = *query_.id;
+    } else {
+      const Result<std::string> parsed = shm::key_from_text(table.definition, *query_.key);
+      if (!parsed) {
+        return;  // no key of this type reads like that
+      }
+      bytes = *parsed;
+    }
+    const std::span<const u8> key_bytes(reinterpret_cast<const u8*>(bytes.data()), bytes.size());
+    shm::SlotCopy copy;
+    shm::EntryView entry;
+    shm::Lookup result = shm::Lookup::kBusy;
+    for (int i = 0; i < kLookups && result == shm::Lookup::kBusy; ++i) {
+      result = reader.lookup(table, key_bytes, copy, entry);
+    }
+    if (result == shm::Lookup::kFound) {
+      show(reader, entry);
+    }
+  }
+
+  void show(const shm::Reader& reader, const shm::EntryView& entry) {
+    for (const auto& [condition, column] : filters_) {
+      if (!holds(*condition, column, entry, reader, now_)) {
+        return;
+      }
+    }
+    if (left_) {
+      --*left_;
+    }
+    json_.object();
+    json_.key("id");
+    id_.clear();
+    append_base64(entry.key(), id_);
+    json_.text(id_);
+    json_.field("key", key_view(entry.definition(), entry.key_chars(), scratch_));
+    if (query_.typed) {
+      typed_values(reader, entry);
+    } else {
+      json_.field("value", tabbed_values(reader, entry));
+    }
+    json_.end_object();
+  }
+
+  std::string_view tabbed_values(const shm::Reader& reader, const shm::EntryView& entry) {
+    value_.clear();
+    for (const Column& c : columns_) {
+      switch (c.kind) {
+        case shm::ValueKind::kRate:
+          number(entry.rate_now(c.bit, c.element, now_));
+          break;
+        case shm::ValueKind::kS32:
+          if (const auto v = static_cast<i64>(entry.value(c.bit, c.element)); v < 0) {
+            value_ += '-';
+            number(static_cast<u64>(-v));
+          } else {
+            number(static_cast<u64>(v));
+          }
+          break;
+        case shm::ValueKind::kDictionary:
+          value_ += dictionary(reader, entry, c);
+          break;
+        case shm::ValueKind::kU32:
+        case shm::ValueKind::kU64:
+          number(entry.value(c.bit, c.element));
+          break;
+      }
+      value_ += '\t';
+    }
+    return value_;
+  }
+  void number(u64 n) {
+    const fmt::format_int digits(n);
+    value_.append(digits.data(), digits.size());
+  }
+  std::string_view dictionary(const shm::Reader& reader, const shm::EntryView& entry,
+                              const Column& c) {
+    return escaped_view(
+        reader.dictionary_text(static_cast<u32>(entry.value(c.bit, c.element))), scratch_);
+  }
+
+  void typed_values(const shm::Reader& reader, const shm::EntryView& entry) {
+    json_.key("expires_ms");
+    if (entry.never_expires()) {
+      json_.null();
+    } else {
+      json_.number(entry.expire_left_ms(now_));
+    }
+    json_.field("age_ms", static_cast<u32>(std::max(0, tick_diff(now_, entry.updated_tick()))));
+    json_.key("values");
+    json_.object();
+    for (const Column& c : columns_) {
+      const shm::DataType& type = shm::data_type(c.bit);
+      if (c.element == 0) {
+        json_.key(type.name);
+        if (type.array) {
+          json_.array();
+        }
+      }
+      typed_value(reader, entry, c);
+      if (type.array && c.element + 1 == entry.definition().elements[c.bit]) {
+        json_.end_array();
+      }
+    }
+    json_.end_object();
+  }
+
+  void typed_value(const shm::Reader& reader, const shm::EntryView& entry, const Column& c) {
+    switch (c.kind) {
+      case shm::ValueKind::kRate:
+        json_.number(entry.rate_now(c.bit, c.element, now_));
+        break;
+      case shm::ValueKind::kS32:
+        json_.signed_number(static_cast<i64>(entry.value(c.bit, c.element)));
+        break;
+      case shm::ValueKind::kDictionary:
+        if (entry.value(c.bit, c.element) == 0) {
+          json_.null();
+        } else {
+          json_.text(dictionary(reader, entry, c));
+        }
+        break;
+      case shm::ValueKind::kU32:
+      case shm::ValueKind::kU64:
+        json_.number(entry.value(c.bit, c.element));
+        break;
+    }
+  }
+
+  live::Segment& segment_;
+  u64 generation_;
+  TableQuery query_;
+  Json json_;
+
+  std::vector<Table> todo_;
+  std::size_t at_ = 0;
+  bool begun_ = false;
+  bool in_table_ = false;
+  bool ended_ = false;
+  std::optional<u64> left_;  // entries until the page is full
+  std::string next_;
+
+  // of the table under way
+  shm::Scan scan_;
+  std::vector<Column> columns_;
+  std::vector<std::pair<const Condition*, Column>> filters_;
+  bool impossible_ = false;
+  Tick now_ = 0;
+
+  std::string id_;
+  std::string scratch_;
+  std::string value_;
+};
+
+}  // namespace
+
+http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
+  Result<TableQuery> query = parse_table_query(request.query);
+  if (!query) {
+    return http::text_reply(400, query.error().what);
+  }
+  const shm::Reader* reader = segment.reader();
+  if (reader == nullptr) {
+    return http::text_reply(503, segment.trouble());
+  }
+  std::vector<NamedTable> tables = named_tables(reader->tables());
+  if (query->table) {
+    const NamedTable* one = find_table(tables, *query->table);
+    if (one == nullptr) {
+      std::string scratch;
+      return http::text_reply(404, fmt::format("There is no table '{}'.",
+                                               escaped_view(*query->table, scratch)));
+    }
+    tables = {*one};
+  }
+  if (query->cursor) {
+    const auto at = std::find_if(tables.begin(), tables.end(), [&](const NamedTable& t) {
+      return t.info->id == query->cursor->table && t.info->generation == query->cursor->generation;
+    });
+    if (at == tables.end()) {
+      return http::text_reply(410, "The table of this cursor is gone; begin again without it.");
+    }
+    tables.erase(tables.begin(), at);
+  }
+  http::Reply reply;
+  reply.type = "application/json";
+  reply.fields.emplace_back("LineQ-Daemon", shm::liveness_name(reader->liveness()));
+  reply.stream = std::make_unique<TablesStream>(segment, query.take(), tables);
+  return reply;
+}
+
+}  // namespace lineq::pages
