@@ -1,5 +1,5 @@
 // lineq-web: the segment on HTTP. Reads, never writes; may be killed and restarted at any time.
-#include <sys/resource.h>
+#include <uv.h>
 
 #include <algorithm>
 #include <array>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include <fmt/core.h>
-#include <uv.h>
+#include <sys/resource.h>
 
 #include "shm/support/clock.h"
 #include "tools/cli/exit_codes.h"
@@ -91,8 +91,8 @@ class Program {
         kSecondMs, kSecondMs);
     for (auto [handle, number] : {std::pair(&term_, SIGTERM), std::pair(&interrupt_, SIGINT)}) {
       uv_signal_start(
-          handle,
-          [](uv_signal_t* s, int signal) { static_cast<Program*>(s->data)->stop(signal); }, number);
+          handle, [](uv_signal_t* s, int signal) { static_cast<Program*>(s->data)->stop(signal); },
+          number);
     }
   }
 
@@ -137,9 +137,10 @@ int run(const cli::Settings& settings) {
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));
   site.set_stats(server.stats());
   if (const Status status = server.listen(); !status) {
-    cli::log_err("{} (SERVICE_WEB_HOST and SERVICE_WEB_PORT, or --web-host and --web-port, change "
-                 "the address)",
-                 status.error().what);
+    cli::log_err(
+        "{} (SERVICE_WEB_HOST and SERVICE_WEB_PORT, or --web-host and --web-port, change "
+        "the address)",
+        status.error().what);
     return cli::kExitUsage;
   }
   segment.tick(monotonic_ms());

@@ -41,7 +41,8 @@ std::string get(std::string_view fields, std::string_view target = "/") {
 }
 
 TEST(RequestTest, GivesMethodTargetAndFieldsAsSent) {
-  const Parsed p = parse("GET /tables?table=a%20b HTTP/1.1\r\nHost: x:1\r\nX-One:  two \r\n\r\nrest");
+  const Parsed p =
+      parse("GET /tables?table=a%20b HTTP/1.1\r\nHost: x:1\r\nX-One:  two \r\n\r\nrest");
   ASSERT_EQ(p.state, State::kDone) << p.text;
   EXPECT_EQ(p.used, std::string_view("GET /tables?table=a%20b HTTP/1.1\r\nHost: x:1\r\nX-One:  two "
                                      "\r\n\r\n")
@@ -148,20 +149,20 @@ std::vector<Refused> refused_requests() {
       {"3 KB of target without an end", "GET /" + std::string(3000, 'a'), 414},
       {"unknown expectation", head + "Expect: a miracle\r\nContent-Length: 1\r\n\r\n", 417},
       {"a large body", head + "Content-Length: 100000\r\n\r\n", 413},
-      {"a large chunk", head + "Transfer-Encoding: chunked\r\n\r\n20000\r\n" +
-                            std::string(0x20000, 'a') + "\r\n0\r\n\r\n",
+      {"a large chunk",
+       head + "Transfer-Encoding: chunked\r\n\r\n20000\r\n" + std::string(0x20000, 'a') +
+           "\r\n0\r\n\r\n",
        413},
       {"chunk size that is no number", head + "Transfer-Encoding: chunked\r\n\r\n+4\r\nabcd\r\n",
        400},
-      {"chunk size ended by a bare LF", head + "Transfer-Encoding: chunked\r\n\r\n4\nabcd\r\n0\r\n\r\n",
-       400},
-      {"chunk longer than its size", head + "Transfer-Encoding: chunked\r\n\r\n4\r\nabcde\r\n0\r\n\r\n",
-       400},
+      {"chunk size ended by a bare LF",
+       head + "Transfer-Encoding: chunked\r\n\r\n4\nabcd\r\n0\r\n\r\n", 400},
+      {"chunk longer than its size",
+       head + "Transfer-Encoding: chunked\r\n\r\n4\r\nabcde\r\n0\r\n\r\n", 400},
       {"endless chunk extension",
        head + "Transfer-Encoding: chunked\r\n\r\n4;" + std::string(10000, 'a'), 400},
-      {"endless trailers", head + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: " +
-                               std::string(10000, 'a'),
-       400},
+      {"endless trailers",
+       head + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + std::string(10000, 'a'), 400},
   };
 }
 
@@ -206,9 +207,10 @@ TEST(RequestTest, ABodyWithGetIsLeftUnreadAndEndsTheConnection) {
 TEST(RequestTest, ReadsBodiesByLengthAndByChunksInAnyCut) {
   const std::string head = "POST /x HTTP/1.1\r\nHost: a\r\n";
   const std::string by_length = head + "Content-Length: 11\r\n\r\nhello world";
-  const std::string by_chunks = head +
-                                "Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n"
-                                "0\r\nHost: trailer\r\nX-Forwarded-For: trailer\r\n\r\n";
+  const std::string by_chunks =
+      head +
+      "Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n"
+      "0\r\nHost: trailer\r\nX-Forwarded-For: trailer\r\n\r\n";
   for (const std::string& bytes : {by_length, by_chunks}) {
     for (std::size_t piece = 1; piece <= bytes.size(); ++piece) {
       const Parsed p = parse(bytes + "GET", piece);
@@ -223,7 +225,8 @@ TEST(RequestTest, ReadsBodiesByLengthAndByChunksInAnyCut) {
 }
 
 TEST(RequestTest, TheLastChunkAloneInAnyCut) {
-  const std::string bytes = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+  const std::string bytes =
+      "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
   for (std::size_t piece = 1; piece <= bytes.size(); ++piece) {
     const Parsed p = parse(bytes, piece);
     ASSERT_EQ(p.state, State::kDone) << p.text << " in pieces of " << piece;
@@ -243,8 +246,8 @@ TEST(RequestTest, AsksForTheBodyOnceWhenTheClientWaits) {
 }
 
 TEST(RequestTest, OneRequestAfterTheOther) {
-  const std::string bytes = get("", "/1") + "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" +
-                            get("", "/3");
+  const std::string bytes =
+      get("", "/1") + "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + get("", "/3");
   RequestParser parser;
   std::string_view rest = bytes;
   std::vector<Request> requests;
@@ -277,10 +280,25 @@ TEST(RequestTest, RandomBytesNeverDoMoreThanFail) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
-  const std::vector<std::string> words = {
-      "GET ",  "POST ", "/",       " HTTP/1.1", "\r\n",    "\r",     "\n", "Host: a",
-      "Content-Length: ", "5", "Transfer-Encoding: chunked", "0\r\n", "\r\n\r\n", ":", " ",
-      std::string(1, '\0'), "\xff", "5\r\nhello\r\n", "Expect: 100-continue"};
+  const std::vector<std::string> words = {"GET ",
+                                          "POST ",
+                                          "/",
+                                          " HTTP/1.1",
+                                          "\r\n",
+                                          "\r",
+                                          "\n",
+                                          "Host: a",
+                                          "Content-Length: ",
+                                          "5",
+                                          "Transfer-Encoding: chunked",
+                                          "0\r\n",
+                                          "\r\n\r\n",
+                                          ":",
+                                          " ",
+                                          std::string(1, '\0'),
+                                          "\xff",
+                                          "5\r\nhello\r\n",
+                                          "Expect: 100-continue"};
   for (int round = 0; round < 3000; ++round) {
     std::string bytes;
     const std::size_t n = random() % 20;

@@ -38,9 +38,9 @@ TEST_F(RouterTest, OtherMethodsAreNamedInAllow) {
 }
 
 TEST_F(RouterTest, AdminPathsMatchOnTheExactRawPathOnly) {
-  for (const char* path : {"/", "/table", "/tables/", "//tables", "/./tables", "/a/../tables",
-                           "/%74ables", "/Tables", "/tables;a", "/tables%3f", "/tables#a",
-                           "http://a/tables", "*"}) {
+  for (const char* path :
+       {"/", "/table", "/tables/", "//tables", "/./tables", "/a/../tables", "/%74ables", "/Tables",
+        "/tables;a", "/tables%3f", "/tables#a", "http://a/tables", "*"}) {
     EXPECT_EQ(route(std::string("GET ") + path).status, 404) << path;
   }
 }

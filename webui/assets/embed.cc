@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
   out << "// Written by webui/assets/embed.cc.\n#include \"webui/pages/assets.h\"\n\n"
          "namespace lineq::pages {\nnamespace {\n\n"
       << arrays << "\nconstexpr Asset kAssets[] = {\n"
-      << rows << "};\n\n}  // namespace\n\nstd::span<const Asset> assets() {\n  return kAssets;\n}\n\n"
+      << rows
+      << "};\n\n}  // namespace\n\nstd::span<const Asset> assets() {\n  return kAssets;\n}\n\n"
          "}  // namespace lineq::pages\n";
   return out.good() ? 0 : 1;
 }

@@ -91,9 +91,9 @@ std::optional<std::string_view> Request::field(std::string_view name) const {
 }
 
 std::size_t Request::count(std::string_view name) const {
-  return static_cast<std::size_t>(std::count_if(
-      fields.begin(), fields.end(),
-      [&](const Field& f) { return equal_ignoring_case(f.name, name); }));
+  return static_cast<std::size_t>(std::count_if(fields.begin(), fields.end(), [&](const Field& f) {
+    return equal_ignoring_case(f.name, name);
+  }));
 }
 
 // Beast's parser writing straight into the Request: no copies, no containers of its own.

@@ -1,14 +1,15 @@
 // Bytes from a stranger -> one HTTP/1 request, or the reason why not. No socket, no clock.
 //
 //   RequestParser parser(limits);
-//   const std::size_t used = parser.feed(bytes);         // what is left over belongs to the next one
-//   switch (parser.state()) { case kDone: answer(parser.take()); case kError: ... }
+//   const std::size_t used = parser.feed(bytes);         // what is left over belongs to the next
+//   one switch (parser.state()) { case kDone: answer(parser.take()); case kError: ... }
 //
 // Stricter than the grammar where proxies disagree, so that no two of them can see two different
 // requests in the same bytes (dependencies 1.4):
 //  - lines end in CRLF; no bare CR or LF, no NUL, no folded field, no blank before a colon
 //  - HTTP/1.1 needs exactly one Host, HTTP/1.0 at most one; both well-formed
-//  - Transfer-Encoding is `chunked` once, on HTTP/1.1, without Content-Length; Content-Length is one
+//  - Transfer-Encoding is `chunked` once, on HTTP/1.1, without Content-Length; Content-Length is
+//  one
 //    plain number; both present is an error
 //  - head, target, number of fields and body are limited
 // Boost.Beast's parser checks the same bytes a second time; it appears in request.cc only, because
@@ -97,10 +98,10 @@ class RequestParser {
   State state_ = State::kHead;
   Request request_;
   std::unique_ptr<Beast> beast_;
-  std::size_t line_ = 0;       // start of the line that is not finished
-  std::size_t lines_ = 0;      // finished lines
-  std::size_t head_end_ = 0;   // 0: not there yet
-  std::string chunk_head_;     // of a chunked body: bytes Beast wants to see again
+  std::size_t line_ = 0;      // start of the line that is not finished
+  std::size_t lines_ = 0;     // finished lines
+  std::size_t head_end_ = 0;  // 0: not there yet
+  std::string chunk_head_;    // of a chunked body: bytes Beast wants to see again
   bool wants_continue_ = false;
   u16 error_status_ = 0;
   std::string_view error_text_;

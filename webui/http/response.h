@@ -42,9 +42,9 @@ struct Reply {
   std::string_view type = "text/plain; charset=utf-8";
   std::vector<std::pair<std::string_view, std::string>> fields;
   std::string body;
-  std::string_view static_body;     // lives as long as the program; used when `body` is empty
-  std::unique_ptr<Stream> stream;   // instead of a body
-  Channel channel = Channel::kNone; // instead of a body: events until one side closes
+  std::string_view static_body;      // lives as long as the program; used when `body` is empty
+  std::unique_ptr<Stream> stream;    // instead of a body
+  Channel channel = Channel::kNone;  // instead of a body: events until one side closes
   std::string_view cache_control = "no-store";
 
   std::string_view content() const { return body.empty() ? static_body : std::string_view(body); }

@@ -71,9 +71,9 @@ std::vector<std::pair<std::string, std::string>> query_pairs(std::string_view qu
       continue;
     }
     const std::size_t equal = word.find('=');
-    pairs.emplace_back(percent_decoded(word.substr(0, equal)),
-                       equal == std::string_view::npos ? std::string()
-                                                       : percent_decoded(word.substr(equal + 1)));
+    pairs.emplace_back(
+        percent_decoded(word.substr(0, equal)),
+        equal == std::string_view::npos ? std::string() : percent_decoded(word.substr(equal + 1)));
   }
   return pairs;
 }

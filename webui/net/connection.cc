@@ -242,8 +242,8 @@ void Connection::send(std::string head, std::string_view body) {
   write(std::move(job));
 }
 
-// Makes and sends the next block of a streamed answer. Always through the loop, never at once: other
-// clients are served between two blocks.
+// Makes and sends the next block of a streamed answer. Always through the loop, never at once:
+// other clients are served between two blocks.
 void Connection::next_block() {
   Exchange& x = *exchange_;
   auto job = std::make_unique<Write>();
@@ -292,12 +292,11 @@ void Connection::write(std::unique_ptr<Write> job) {
     put(job->second);
     put(job->third);
   }
-  const int status = uv_write(&job->request, stream(), buffers.data(), n,
-                              [](uv_write_t* request, int result) {
-                                const std::unique_ptr<Write> done(
-                                    static_cast<Write*>(request->data));
-                                done->connection->on_written(result);
-                              });
+  const int status =
+      uv_write(&job->request, stream(), buffers.data(), n, [](uv_write_t* request, int result) {
+        const std::unique_ptr<Write> done(static_cast<Write*>(request->data));
+        done->connection->on_written(result);
+      });
   if (status != 0) {
     return close();
   }
@@ -347,9 +346,8 @@ void Connection::linger() {
   state_ = State::kLingering;
   deadline_ = uv_now(&server_.loop_) + server_.options_.linger_ms;
   auto request = std::make_unique<uv_shutdown_t>();
-  const int status = uv_shutdown(request.get(), stream(), [](uv_shutdown_t* done, int /*status*/) {
-    delete done;
-  });
+  const int status = uv_shutdown(request.get(), stream(),
+                                 [](uv_shutdown_t* done, int /*status*/) { delete done; });
   if (status != 0) {
     return close();
   }

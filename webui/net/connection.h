@@ -5,12 +5,12 @@
 // Small while nothing happens: parser, buffers and stream exist only during an exchange.
 #pragma once
 
+#include <uv.h>
+
 #include <array>
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include <uv.h>
 
 #include "shm/support/ints.h"
 #include "webui/http/request.h"
@@ -68,7 +68,7 @@ class Connection final : public live::Listener {
   Connection* before_ = nullptr;
   Connection* after_ = nullptr;
   std::unique_ptr<Exchange> exchange_;
-  live::Text lagging_;        // newest event, to be sent when the one under way is out
+  live::Text lagging_;  // newest event, to be sent when the one under way is out
   u64 deadline_ = 0;
   std::size_t last_queue_ = 0;  // unsent bytes when the deadline was last moved on
   std::array<u8, 16> address_{};

@@ -73,8 +73,9 @@ Status clear_stale_socket(const std::string& path) {
     return {};
   }
   if (!S_ISSOCK(info.st_mode)) {
-    return Error{ErrorCode::kInvalid,
-                 fmt::format("cannot listen on unix@{}: a file that is not a socket is there", path)};
+    return Error{
+        ErrorCode::kInvalid,
+        fmt::format("cannot listen on unix@{}: a file that is not a socket is there", path)};
   }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -159,9 +160,9 @@ Status Server::bind_tcp(const sockaddr* address, socklen_t bytes) {
   uv_tcp_t* tcp = &listening->handle.tcp;
   const auto failed = [&](int status) -> Status {
     const bool absent = status == UV_EADDRNOTAVAIL || status == UV_EAFNOSUPPORT;
-    return Error{absent ? ErrorCode::kNotFound : ErrorCode::kBusy,
-                 fmt::format("cannot listen on {}: {}", address_text(address),
-                             uv_strerror(status))};
+    return Error{
+        absent ? ErrorCode::kNotFound : ErrorCode::kBusy,
+        fmt::format("cannot listen on {}: {}", address_text(address), uv_strerror(status))};
   };
   if (const int status = uv_tcp_init_ex(&loop_, tcp, address->sa_family); status != 0) {
     return failed(status);
@@ -213,8 +214,8 @@ Status Server::listen_unix() {
     });
   }
   if (status != 0) {
-    return Error{ErrorCode::kSystem, fmt::format("cannot listen on unix@{}: {}",
-                                                 options_.unix_path, uv_strerror(status))};
+    return Error{ErrorCode::kSystem, fmt::format("cannot listen on unix@{}: {}", options_.unix_path,
+                                                 uv_strerror(status))};
   }
   // As open as a port on localhost; whoever wants less gives its directory fewer rights.
   uv_pipe_chmod(pipe, UV_READABLE | UV_WRITABLE);

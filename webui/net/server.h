@@ -1,5 +1,5 @@
-// lineq-web's sockets: listen, accept, read requests, send replies. libuv at the edge; what a request
-// means is the router's business.
+// lineq-web's sockets: listen, accept, read requests, send replies. libuv at the edge; what a
+// request means is the router's business.
 //
 //   Server server(loop, router, options);
 //   if (Status s = server.listen(); !s) ...
@@ -11,13 +11,13 @@
 // One thread: the loop's.
 #pragma once
 
+#include <uv.h>
+
 #include <array>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <uv.h>
 
 #include "shm/support/ints.h"
 #include "shm/support/result.h"
@@ -37,14 +37,14 @@ struct ServerOptions {
   std::size_t max_connections = 10000;
   std::size_t max_per_address = 5000;  // a /64 of IPv6 counts as one; Unix sockets are not counted
   http::Limits limits;
-  u64 head_ms = 10000;    // from the first byte to the end of the head
-  u64 body_ms = 30000;    // from there to the end of the body
-  u64 idle_ms = 60000;    // between requests
-  u64 write_ms = 60000;   // without the reader taking a byte
-  u64 linger_ms = 2000;   // after an error: for the client to read it
-  u64 drain_ms = 10000;   // after stop(): for answers under way
-  u64 sweep_ms = 1000;    // how often deadlines are looked at
-  u32 retry_ms = 3000;    // told to event readers at stop()
+  u64 head_ms = 10000;   // from the first byte to the end of the head
+  u64 body_ms = 30000;   // from there to the end of the body
+  u64 idle_ms = 60000;   // between requests
+  u64 write_ms = 60000;  // without the reader taking a byte
+  u64 linger_ms = 2000;  // after an error: for the client to read it
+  u64 drain_ms = 10000;  // after stop(): for answers under way
+  u64 sweep_ms = 1000;   // how often deadlines are looked at
+  u32 retry_ms = 3000;   // told to event readers at stop()
 };
 
 class Server {

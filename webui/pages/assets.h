@@ -7,9 +7,9 @@
 namespace lineq::pages {
 
 struct Asset {
-  std::string_view name;   // "status.css"
+  std::string_view name;  // "status.css"
   std::string_view bytes;
-  std::string_view etag;   // with quotes; another content has another one
+  std::string_view etag;  // with quotes; another content has another one
 };
 
 std::span<const Asset> assets();

@@ -47,8 +47,7 @@ std::string peer_trouble(const live::Segment& segment) {
   const bool up = std::any_of(peers.begin(), peers.end(), [](const shm::PeerInfo& p) {
     return p.state == shm::PeerState::kUp;
   });
-  return up ? "no connected HAProxy has finished its resynchronisation"
-            : "no HAProxy is connected";
+  return up ? "no connected HAProxy has finished its resynchronisation" : "no HAProxy is connected";
 }
 
 }  // namespace

@@ -70,7 +70,6 @@ void daemon(Exposition& out, const shm::Reader& reader) {
   }
 }
 
-
 void tables(Exposition& out, const shm::Reader& reader) {
   // One name with two key lengths is two tables, but it can be one series only.
   struct Sum {
@@ -193,8 +192,9 @@ void peers(Exposition& out, const shm::Reader& reader) {
   const auto counter = [](PeerCounter c) {
     return [c](const shm::PeerInfo& p) { return p.counter(c); };
   };
-  single("lineq_peer_in_sync", "gauge", "1 when this HAProxy has taught us all it has",
-         [](const shm::PeerInfo& p) { return u64{p.counter(PeerCounter::lesson_in) >= 2 ? 1U : 0U}; });
+  single(
+      "lineq_peer_in_sync", "gauge", "1 when this HAProxy has taught us all it has",
+      [](const shm::PeerInfo& p) { return u64{p.counter(PeerCounter::lesson_in) >= 2 ? 1U : 0U}; });
   single("lineq_peer_lag_updates", "gauge", "changes of others this HAProxy has not been sent yet",
          counter(PeerCounter::lag));
   single("lineq_peer_pending_bytes", "gauge", "bytes encoded and not yet taken by the network",

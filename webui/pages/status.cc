@@ -132,8 +132,7 @@ void daemon_part(Json& json, const shm::Reader& reader) {
   json.field("unclean_attaches", shm::load_relaxed(header.unclean_attaches));
   json.end_object();
   // All ages are as of the time the reader shows, which stands still while the daemon is away.
-  const bool stands_still =
-      liveness == shm::Liveness::kDown || liveness == shm::Liveness::kStalled;
+  const bool stands_still = liveness == shm::Liveness::kDown || liveness == shm::Liveness::kStalled;
   json.field("data_age_ms", stands_still && heartbeat_age > shm::kStallMs
                                 ? heartbeat_age - shm::kStallMs
                                 : u64{0});

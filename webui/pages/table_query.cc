@@ -132,8 +132,7 @@ std::strong_ordering compare(bool negative, u64 magnitude, const Condition& c) {
 }  // namespace
 
 std::string cursor_text(const Cursor& cursor) {
-  std::string text =
-      fmt::format("{}-{}-{}", cursor.table, cursor.generation, cursor.scan.next);
+  std::string text = fmt::format("{}-{}-{}", cursor.table, cursor.generation, cursor.scan.next);
   for (const u32 slot : cursor.scan.busy) {
     text += fmt::format("-{}", slot);
   }
@@ -198,10 +197,9 @@ bool holds(const Condition& condition, const Column& column, const shm::EntryVie
     case shm::ValueKind::kS32: {
       const auto value = static_cast<i64>(entry.value(column.bit, column.element));
       const bool negative = value < 0;
-      return holds(condition.op, compare(negative,
-                                         negative ? static_cast<u64>(-value)
-                                                  : static_cast<u64>(value),
-                                         condition));
+      return holds(condition.op,
+                   compare(negative, negative ? static_cast<u64>(-value) : static_cast<u64>(value),
+                           condition));
     }
     case shm::ValueKind::kU32:
     case shm::ValueKind::kU64:

@@ -23,7 +23,7 @@ enum class Operator : u8 { kEq, kNe, kLe, kGe, kLt, kGt };
 struct Condition {
   ColumnName column;
   Operator op = Operator::kEq;
-  std::string text;           // as given: what server_key is compared with
+  std::string text;  // as given: what server_key is compared with
   bool is_number = false;
   bool negative = false;
   u64 magnitude = 0;

@@ -17,13 +17,13 @@ namespace {
 constexpr u32 kSlotsPerStep = 16384;
 // Looks at a key whose slot the writer is inside of.
 constexpr int kLookups = 16;
+// Steps that find one slot busy before it is left out.
+constexpr u32 kBusySteps = 256;
 
 class TablesStream : public http::Stream {
  public:
   TablesStream(live::Segment& segment, TableQuery query, const std::vector<NamedTable>& tables)
-      : segment_(segment),
-        generation_(segment.generation()),
-        query_(std::move(query)) {
+      : segment_(segment), generation_(segment.generation()), query_(std::move(query)) {
     for (const NamedTable& table : tables) {
       todo_.push_back({table.name, table.info->id, table.info->generation});
     }
@@ -108,8 +108,8 @@ class TablesStream : public http::Stream {
     if (!whole && !full) {
       return;
     }
-    // A full page goes on behind its last entry, even if nothing follows there: that costs one empty
-    // page, and knowing better would cost a look ahead.
+    // A full page goes on behind its last entry, even if nothing follows there: that costs one
+    // empty page, and knowing better would cost a look ahead.
     if (full && !(whole && at_ + 1 == todo_.size())) {
       next_ = cursor_text({todo_[at_].id, todo_[at_].generation, std::move(scan_)});
     }
@@ -198,12 +198,18 @@ class TablesStream : public http::Stream {
       return true;
     }
     const u32 from = scan_.next;
+    const std::size_t waiting = scan_.busy.size();
     const bool whole = reader.scan(table, scan_, slots, [&](const shm::EntryView& entry) {
       show(reader, entry);
       return json_.bytes() < kBlockBytes && !(left_ && *left_ == 0);
     });
     const u32 seen = scan_.next - from;
     slots = seen == 0 || seen >= slots ? 0 : slots - seen;
+    // A daemon killed inside a slot leaves it like that until it is back: no reason to wait.
+    if (!whole && seen == 0 && waiting == scan_.busy.size() && ++stuck_ == kBusySteps) {
+      scan_.busy.pop_back();
+      stuck_ = 0;
+    }
     return whole;
   }
 
@@ -289,8 +295,8 @@ class TablesStream : public http::Stream {
   }
   std::string_view dictionary(const shm::Reader& reader, const shm::EntryView& entry,
                               const Column& c) {
-    return escaped_view(
-        reader.dictionary_text(static_cast<u32>(entry.value(c.bit, c.element))), scratch_);
+    return escaped_view(reader.dictionary_text(static_cast<u32>(entry.value(c.bit, c.element))),
+                        scratch_);
   }
 
   void typed_values(const shm::Reader& reader, const shm::EntryView& entry) {
@@ -359,6 +365,7 @@ class TablesStream : public http::Stream {
   std::vector<Column> columns_;
   std::vector<std::pair<const Condition*, Column>> filters_;
   bool impossible_ = false;
+  u32 stuck_ = 0;
   Tick now_ = 0;
 
   std::string id_;
@@ -382,8 +389,8 @@ http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
     const NamedTable* one = find_table(tables, *query->table);
     if (one == nullptr) {
       std::string scratch;
-      return http::text_reply(404, fmt::format("There is no table '{}'.",
-                                               escaped_view(*query->table, scratch)));
+      return http::text_reply(
+          404, fmt::format("There is no table '{}'.", escaped_view(*query->table, scratch)));
     }
     tables = {*one};
   }

@@ -14,8 +14,8 @@ void append_base64(std::span<const u8> bytes, std::string& out);
 // Without regard to missing padding; false when a character or the length is wrong.
 bool base64_decoded(std::string_view text, std::string& out);
 
-// cli::escaped, without a copy for plain text: valid UTF-8, and different bytes give different text.
-// The result points into `bytes` or `scratch`.
+// cli::escaped, without a copy for plain text: valid UTF-8, and different bytes give different
+// text. The result points into `bytes` or `scratch`.
 std::string_view escaped_view(std::string_view bytes, std::string& scratch);
 // The bytes that were escaped: \\ and \xHH; any other backslash stands for itself.
 std::string unescaped(std::string_view text);

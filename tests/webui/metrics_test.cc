@@ -1,0 +1,100 @@
+#include "webui/pages/metrics.h"
+
+#include <set>
+#include <sstream>
+
+#include "tests/webui/pages_test.h"
+
+namespace lineq::pages {
+namespace {
+
+using shm::define;
+using shm::KeyType;
+using testing::Test;
+
+class MetricsTest : public PagesTest {
+ protected:
+  std::string text() { return metrics_text(segment(), stats_, 1700000000000); }
+  bool has(std::string_view line) {
+    const std::string all = "\n" + text();
+    return all.find("\n" + std::string(line) + "\n") != std::string::npos;
+  }
+  PeerNo peer(std::string_view name, std::string_view address, u64 pid) {
+    shm::PeerIdentity identity;
+    identity.remote_name = name;
+    identity.local_name = "lineq";
+    identity.address = address;
+    identity.remote_pid = pid;
+    const auto no = writer_->peer_up(identity, now());
+    EXPECT_TRUE(no.ok());
+    return *no;
+  }
+  http::Stats stats_;
+};
+
+TEST_F(MetricsTest, EverySeriesAppearsOnceBehindItsHelpAndType) {
+  set(define("t", KeyType::kString, 20, {shm::kGpc0}), "k", {1});
+  set(define("t", KeyType::kString, 30, {shm::kGpc0}), "k", {1});
+  set(define("t", KeyType::kIp, 4, {shm::kGpc0}), "abcd", {1});
+  peer("local", "10.0.0.1", 1);
+  peer("local", "10.0.0.1", 2);
+  peer("local", "10.0.0.2", 3);
+  std::set<std::string> series;
+  std::set<std::string> metrics;
+  std::string current;
+  std::istringstream lines(text());
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("# TYPE ")) {
+      current = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(metrics.insert(current).second) << current << " twice";
+    } else if (!line.starts_with("#")) {
+      const std::string name = line.substr(0, line.find_first_of("{ "));
+      EXPECT_EQ(name, current) << line;
+      EXPECT_TRUE(series.insert(line.substr(0, line.rfind(' '))).second) << line << " twice";
+    }
+  }
+  EXPECT_TRUE(has("haproxy_sticktable_used{name=\"t\",type=\"string\"} 2"));
+  EXPECT_TRUE(has("haproxy_sticktable_used{name=\"t\",type=\"ip\"} 1"));
+}
+
+TEST_F(MetricsTest, HaproxysNamesAndOurs) {
+  set(define("users", KeyType::kString, 37, {shm::kGpc1}), "k", {1});
+  const PeerNo no = peer("hap1", "10.0.0.1", 7);
+  writer_->add_peer_counter(no, shm::PeerCounter::updates_in, 5);
+  writer_->set_peer_counter(no, shm::PeerCounter::last_received_ms, now() + 1);
+  writer_->add_counter(shm::DaemonCounter::updates_in, 9);
+  writer_->heartbeat(now());
+  const std::string all = text();
+  for (const char* line :
+       {"haproxy_sticktable_size{name=\"users\",type=\"string\"} ",
+        "haproxy_sticktable_used{name=\"users\",type=\"string\"} 1\n",
+        "haproxy_sticktable_local_updates{name=\"users\",type=\"string\"} 1\n",
+        "lineq_peer_up{peer=\"hap1\",address=\"10.0.0.1\",record=\"0\"} 1\n",
+        "lineq_peer_updates_total{peer=\"hap1\",address=\"10.0.0.1\",record=\"0\","
+        "direction=\"in\"} 5\n",
+        "lineq_peer_last_message_seconds{peer=\"hap1\"", "lineq_peer_lag_updates{peer=\"hap1\"",
+        "lineq_peer_resyncs_total{peer=\"hap1\"", "lineq_peer_protocol_errors_total{peer=\"hap1\"",
+        "lineq_daemon_updates_in_total 9\n", "lineq_segment_bytes ", "lineq_daemon_up 1\n",
+        "lineq_build_info{version=\"", "# TYPE lineq_daemon_objects_bytes gauge\n"}) {
+    EXPECT_NE(all.find(line), std::string::npos) << line << "\n" << all;
+  }
+  writer_.reset();
+  EXPECT_TRUE(has("lineq_daemon_up 0"));
+  EXPECT_TRUE(has("lineq_peer_up{peer=\"hap1\",address=\"10.0.0.1\",record=\"0\"} 0"))
+      << "no session outlives the daemon";
+}
+
+TEST_F(MetricsTest, NamesFromStrangersAreEscaped) {
+  peer("a\"b\\c\nd\xff", "10.0.0.1", 1);
+  EXPECT_NE(text().find("peer=\"a\\\"b\\\\\\\\c\\\\x0ad\\\\xff\""), std::string::npos) << text();
+}
+
+TEST_F(MetricsTest, WithoutASegmentThereIsStillAnAnswer) {
+  writer_.reset();
+  instance_.remove();
+  EXPECT_TRUE(has("lineq_segment_attached 0"));
+  EXPECT_TRUE(has("lineq_web_requests_total 0"));
+}
+
+}  // namespace
+}  // namespace lineq::pages
