@@ -29,7 +29,7 @@ enum class PeerCounter : u16 {
   kCount
 };
 
-enum class CounterKind : u8 { counter, gauge };
+enum class CounterKind : u8 { kCounter, kGauge };
 
 struct CounterInfo {
   std::string_view name;

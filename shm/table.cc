@@ -50,7 +50,7 @@ void fill(const ColumnMap& columns, const u64* cells, Tick now, u8* image) {
       case ValueKind::kS32:
       case ValueKind::kU32:
         for (u32 i = 0; i < op.count; ++i) {
-          put(at + 4 * i, static_cast<u32>(cell[i]));
+          put(at + u64{4} * i, static_cast<u32>(cell[i]));
         }
         break;
       case ValueKind::kU64:
@@ -60,9 +60,9 @@ void fill(const ColumnMap& columns, const u64* cells, Tick now, u8* image) {
         // Stored as the tick at which the period began: rates age by themselves
         // (peers-protocol 5.3).
         for (u32 i = 0; i < op.count; ++i) {
-          put(at + 12 * i, now - static_cast<u32>(cell[3 * i]));
-          put(at + 12 * i + 4, static_cast<u32>(cell[3 * i + 1]));
-          put(at + 12 * i + 8, static_cast<u32>(cell[3 * i + 2]));
+          put(at + u64{12} * i, now - static_cast<u32>(cell[u64{3} * i]));
+          put(at + u64{12} * i + 4, static_cast<u32>(cell[u64{3} * i + 1]));
+          put(at + u64{12} * i + 8, static_cast<u32>(cell[u64{3} * i + 2]));
         }
         break;
       case ValueKind::kDictionary:
@@ -83,7 +83,7 @@ bool same_values(const ColumnMap& columns, const u64* cells, const u8* slot) {
       case ValueKind::kS32:
       case ValueKind::kU32:
         for (u32 i = 0; i < op.count; ++i) {
-          if (get<u32>(at + 4 * i) != static_cast<u32>(cell[i])) {
+          if (get<u32>(at + u64{4} * i) != static_cast<u32>(cell[i])) {
             return false;
           }
         }

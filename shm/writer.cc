@@ -303,7 +303,8 @@ Status Writer::adopt() {
   s.provisioner = std::make_unique<Provisioner>(s.options.memory_limit, reserved);
 
   s.tables.resize(h.tables_high);
-  for (u16 no = 0; no < h.tables_high; ++no) {
+  const auto tables_high = static_cast<u16>(h.tables_high);
+  for (u16 no = 0; no < tables_high; ++no) {
     if (s.layout->tables[no].state != static_cast<u32>(TableState::kLive)) {
       continue;
     }
@@ -816,17 +817,17 @@ Result<PeerNo> Writer::peer_up(const PeerIdentity& id, SegmentMs now) {
   return no;
 }
 
-void Writer::peer_down(PeerNo no, SegmentMs now) {
-  PeerDesc& peer = state_->layout->peers[no.value];
-  seqlock_write(peer.seq, [&] {
-    store_relaxed(peer.state, static_cast<u32>(PeerState::kDown));
-    store_relaxed(peer.connected_ms, now);
+void Writer::peer_down(PeerNo peer, SegmentMs now) {
+  PeerDesc& desc = state_->layout->peers[peer.value];
+  seqlock_write(desc.seq, [&] {
+    store_relaxed(desc.state, static_cast<u32>(PeerState::kDown));
+    store_relaxed(desc.connected_ms, now);
   });
   for (const PeerCounter gauge : {PeerCounter::lag, PeerCounter::pending_bytes}) {
-    set_peer_counter(no, gauge, 0);
+    set_peer_counter(peer, gauge, 0);
   }
   state_->bump_directory();
-  state_->feed.append({0, 0, FeedKind::kPeer, no.value});
+  state_->feed.append({0, 0, FeedKind::kPeer, peer.value});
 }
 
 u64 Writer::peer_counter(PeerNo peer, PeerCounter c) const {

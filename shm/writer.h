@@ -111,7 +111,7 @@ class Writer {
   Status create();
   Status adopt();
   void go_live();
-  bool referenced(u32 object) const;
+  bool referenced(u32 dir) const;
   static Result<Object> retire(const std::string& instance, Object& old);
   static void remove_objects(const std::string& instance, const Object& root);
 

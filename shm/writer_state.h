@@ -82,6 +82,7 @@ struct Table::Parts {
   u64 index_retry_ms = 0;
 
   u8* slot(u32 no) const {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): a pre-biased pointer would leave its mapping
     return reinterpret_cast<u8*>(base[chunk_of(no)] + std::uintptr_t{no} * desc.slot_bytes);
   }
   u64* words(u32 no) const { return reinterpret_cast<u64*>(slot(no)); }

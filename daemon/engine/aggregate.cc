@@ -43,13 +43,30 @@ void Aggregate::on_updates(Peer& peer, const PeerTable& table,
   }
   store_.apply(into, table.columns, {changes.data(), n}, peer.no, now, {applied.data(), n});
 
-  if (!peer.in.push_due && !peer.out.difference.active) {
-    return;
+  note_holders(peer, table.table_no, updates.front().in_lesson, {applied.data(), n});
+}
+
+// Keeps track of who evidently has which rows, until each has been pushed what it lacks.
+void Aggregate::note_holders(Peer& peer, u16 table_no, bool lesson,
+                             std::span<const shm::Applied> applied) {
+  if (peer.in.push_due || peer.out.difference.active) {
+    for (const shm::Applied& one : applied) {
+      if (one.outcome != shm::Outcome::kRefused) {
+        peer.set_holds(table_no, one.slot, one.outcome != shm::Outcome::kKept);
+      }
+    }
   }
-  for (std::size_t i = 0; i < n; ++i) {
-    const shm::Outcome outcome = applied[i].outcome;
-    if (outcome != shm::Outcome::kRefused) {
-      peer.set_holds(table.table_no, applied[i].slot, outcome != shm::Outcome::kKept);
+  if (!lesson) {
+    return;  // the relay tells the others
+  }
+  for (const auto& other : book_.all()) {
+    if (other.get() == &peer || !other->in.push_due) {
+      continue;
+    }
+    for (const shm::Applied& one : applied) {
+      if (one.outcome == shm::Outcome::kInserted || one.outcome == shm::Outcome::kUpdated) {
+        other->set_holds(table_no, one.slot, false);
+      }
     }
   }
 }

@@ -9,14 +9,17 @@ namespace lineq::engine {
 
 class Aggregate final : public Mode {
  public:
-  explicit Aggregate(Store& store) : store_(store) {}
+  Aggregate(Store& store, const PeerBook& book) : store_(store), book_(book) {}
 
   void on_updates(Peer& peer, const PeerTable& table, std::span<const peers::Update> updates,
                   SegmentMs now) override;
   void on_expired(shm::Table& table, u32 slot, SegmentMs now) override;
 
  private:
+  void note_holders(Peer& peer, u16 table_no, bool lesson, std::span<const shm::Applied> applied);
+
   Store& store_;
+  const PeerBook& book_;
 };
 
 }  // namespace lineq::engine

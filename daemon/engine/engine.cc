@@ -80,7 +80,7 @@ Engine::Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now)
       now_(now),
       store_(writer, options.when_full, now),
       relay_(writer, book_, options.relay),
-      mode_(std::make_unique<Aggregate>(store_)),
+      mode_(std::make_unique<Aggregate>(store_, book_)),
       dictionary_(std::make_unique<Dictionary>(writer)) {}
 
 Engine::~Engine() = default;
@@ -332,6 +332,13 @@ void Engine::on_problem(Peer& peer, peers::Problem problem, std::string_view sen
 bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
   peer.in.last_ms = now_;
   const shm::TableDefinition& d = theirs.definition;
+  std::optional<u64> expiry_before;
+  for (const u16 no : writer_.tables()) {
+    const shm::TableDefinition& known = writer_.table(no)->info().definition;
+    if (known.name == d.name && known.key_type == d.key_type && known.key_bytes == d.key_bytes) {
+      expiry_before = known.expire_ms;
+    }
+  }
   const Result<shm::TableFor> made = writer_.table_for(d, now_);
   if (!made) {
     if (const auto hidden = limit_.admit(fmt::format("table {}", d.name), now_)) {
@@ -351,13 +358,13 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
     relay_.table_replaced(now_);
   }
   book_.bind(peer, theirs, table.info());
-  compare(peer, d, table, made->replaced);
+  compare(peer, d, table, made->replaced, expiry_before.value_or(d.expire_ms));
   return true;
 }
 
 // Says what this definition has otherwise than the table that all share (peers-protocol 4.5).
 void Engine::compare(Peer& peer, const shm::TableDefinition& theirs, const shm::Table& table,
-                     bool wider) {
+                     bool wider, u64 expiry_before) {
   const shm::TableDefinition& ours = table.info().definition;
   std::string differences;
   const auto say = [&](std::string_view sentence) {
@@ -385,9 +392,9 @@ void Engine::compare(Peer& peer, const shm::TableDefinition& theirs, const shm::
           theirs.period_ms[bit], ours.period_ms[bit]));
     }
   }
-  if (theirs.expire_ms != table.expire_ms()) {
-    say(fmt::format("its expiry is {} ms, the longest is {} ms (0 = never)", theirs.expire_ms,
-                    table.expire_ms()));
+  if (theirs.expire_ms != expiry_before) {
+    say(fmt::format("its expiry is {} ms, that of others {} ms (0 = never), the longer one counts",
+                    theirs.expire_ms, expiry_before));
   }
   for (const u16 no : writer_.tables()) {
     const shm::TableDefinition& other = writer_.table(no)->info().definition;
@@ -406,8 +413,9 @@ void Engine::conflict(Peer& peer, const shm::Table& table, std::string_view sent
   writer_.add_table_counter(table.info().no, shm::TableCounter::conflicts);
   writer_.add_counter(shm::DaemonCounter::definition_conflicts);
   const std::string& name = table.info().definition.name;
-  if (const auto hidden =
-          limit_.admit(fmt::format("conflict {} {}", name, peer.endpoint.address), now_)) {
+  if (const auto hidden = limit_.admit(
+          fmt::format("conflict {} {} {}", name, peer.endpoint.address, peer.session.hello().name),
+          now_)) {
     cli::log_warning("{}: its table {} differs: {} ({} more)", peer.who, name, sentence, *hidden);
   }
 }

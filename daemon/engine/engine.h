@@ -71,7 +71,8 @@ class Engine {
   class Dictionary;
 
   void leave(Peer& peer);
-  void compare(Peer& peer, const shm::TableDefinition& theirs, const shm::Table& table, bool wider);
+  void compare(Peer& peer, const shm::TableDefinition& theirs, const shm::Table& table, bool wider,
+               u64 expiry_before);
   void conflict(Peer& peer, const shm::Table& table, std::string_view sentence);
   void publish(Peer& peer);
 

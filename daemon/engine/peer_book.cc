@@ -48,6 +48,9 @@ Peer::Peer(Engine& engine, const peers::SessionConfig& config, peers::Strings& s
 
 void Peer::set_holds(u16 table_no, u32 slot, bool holds) {
   if (in.held.size() <= table_no) {
+    if (!holds) {
+      return;
+    }
     in.held.resize(table_no + std::size_t{1});
   }
   if (holds) {
@@ -169,9 +172,7 @@ PeerTable& PeerBook::bind(Peer& peer, peers::SessionTable& theirs, const shm::Ta
     peer.by_table_.resize(table.no + std::size_t{1});
   }
   peer.by_table_[table.no] = place.get();
-  if (table.no < peer.out.tables.size()) {
-    peer.out.tables[table.no] = {};  // made from the old definition
-  }
+  peer.out.tables.clear();  // made from what it had announced before
   shapes_[table.no].set(peer.no, Shape::of(theirs.definition));
   return *place;
 }

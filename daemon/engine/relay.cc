@@ -226,10 +226,9 @@ void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
   }
   if (peer.in.push_due) {
     // Several HAProxys teach at once after a start of ours, each the same: what another one has
-    // just taught waits until this one has taught what it has; the difference will bring it.
+    // just taught waits until this one has taught what it has. The difference brings what it lacks.
     const Peer* const origin = book_.by_no(PeerNo{record.origin});
-    if (origin != nullptr && position < origin->in.end_position &&
-        !peer.holds(record.table, record.slot)) {
+    if (origin != nullptr && position < origin->in.end_position) {
       return;
     }
   }

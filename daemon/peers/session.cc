@@ -197,7 +197,7 @@ void Session::on_hello_line(std::string_view line) {
     case 0: {
       const HelloError error = decode_hello_version(line, hello_.minor);
       if (error == HelloError::kProtocol) {
-        bad_hello(kStatusProtocol, fmt::format("hello: \"{}\" where \"{} 2.1\" should be",
+        bad_hello(kStatusProtocol, fmt::format(R"(hello: "{}" where "{} 2.1" should be)",
                                                printable(line), kProtocolName));
       } else if (error == HelloError::kVersion) {
         bad_hello(kStatusVersion, fmt::format("hello: version \"{}\" (2.0 and 2.1 are known)",

@@ -157,9 +157,11 @@ shm::TableDefinition random_table(Random& random) {
                         : key == KeyType::kString ? static_cast<u32>(random.below(300) + 2)
                         : key == KeyType::kBinary ? static_cast<u32>(random.below(300) + 1)
                                                   : 4;
+  u64 sparse = random.engine();
+  sparse &= random.engine();
   shm::TableDefinition table =
       table_of(std::string(random.below(255) + 1, static_cast<char>('a' + random.below(26))), key,
-               key_bytes, random.engine() & random.engine() & shm::kKnownDataTypes);
+               key_bytes, sparse & shm::kKnownDataTypes);
   table.expire_ms = random.value();
   for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
     if (table.has(bit) && shm::data_type(bit).array) {

@@ -69,7 +69,7 @@ class SessionTest : public testing::Test {
   }
   // What was sent since the last call.
   std::string sent() {
-    const std::string text = hex(session->pending());
+    std::string text = hex(session->pending());
     session->consumed(session->pending().size());
     return text;
   }
@@ -814,7 +814,7 @@ TEST_F(SessionTest, CountersCount) {
   EXPECT_EQ(c.updates_out, 1U);
   EXPECT_EQ(c.definitions_out, 1U);
   EXPECT_EQ(c.messages_out, 4U) << "heartbeat, definition, update, ack";
-  EXPECT_EQ(c.bytes_in, kHello.size() + definition(1).size() + 2 * 12 + 2 + 8);
+  EXPECT_EQ(c.bytes_in, kHello.size() + definition(1).size() + 24 + 2 + 8);
   EXPECT_EQ(c.bytes_out, 4U + 2 + ours_hex().size() / 2 + 12 + 8);
 }
 

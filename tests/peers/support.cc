@@ -23,10 +23,10 @@ u8 digit(char c) {
 
 }  // namespace
 
-Bytes unhex(std::string_view text) {
+Bytes unhex(std::string_view hex) {
   Bytes bytes;
-  for (size_t i = 0; i + 1 < text.size(); i += 2) {
-    bytes.push_back(static_cast<u8>(digit(text[i]) << 4 | digit(text[i + 1])));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes.push_back(static_cast<u8>(digit(hex[i]) << 4 | digit(hex[i + 1])));
   }
   return bytes;
 }

@@ -1,0 +1,336 @@
+// Resynchronisation in both directions.
+#include "tests/engine/world.h"
+
+namespace lineq::test {
+namespace {
+
+struct LessonTest : ::testing::Test {
+  World world;
+};
+
+// A HAProxy that teaches `rows` when asked and is left to itself then.
+struct Taught {
+  std::string key;
+  std::vector<u64> cells;
+  u32 expire_ms;
+};
+
+void teaches(Hap& hap, std::vector<Taught> rows, u64 expire_ms = 60'000, bool finish = true) {
+  hap.teach = [&hap, rows = std::move(rows), expire_ms, finish] {
+    hap.define(1, counters_table("t", expire_ms));
+    for (const Taught& row : rows) {
+      hap.update(1, row.key, row.cells, row.expire_ms);
+    }
+    if (finish) {
+      hap.finish_lesson();
+    }
+  };
+}
+
+TEST_F(LessonTest, WhatAHaproxyTeachesIsLearnedWithItsLife) {
+  Hap& a = world.connect("a");
+  teaches(a, {{"key", {1, 2}, 5000}});
+  world.settle();
+  const auto entry = world.entry("t", "key");
+  ASSERT_TRUE(entry);
+  EXPECT_EQ(entry->value(shm::kGpc1), 2U);
+  EXPECT_EQ(entry->expire_left_ms(tick_of(world.now())), 5000U);
+  EXPECT_EQ(world.writer().peer_counter(a.peer->no, shm::PeerCounter::lesson_in), 2U);
+}
+
+TEST_F(LessonTest, ALessonIsNotAcknowledgedButConfirmed) {
+  Hap& a = world.connect("a");
+  teaches(a, {{"key", {1, 2}, 5000}});
+  world.settle();
+  EXPECT_EQ(a.session->counters().acks_in, 0U);
+  EXPECT_FALSE(a.session->teaching());
+}
+
+TEST_F(LessonTest, TheUntimedRepetitionDoesNotExtendALife) {
+  Hap& a = world.connect("a");
+  teaches(a, {{"key", {1, 2}, 5000}});
+  world.settle();
+  // HAProxy repeats what was not acknowledged before the lesson, with the same id: a new session
+  // with the same numbers stands for it.
+  EXPECT_EQ(world.entry("t", "key")->expire_left_ms(tick_of(world.now())), 5000U);
+  a.update(1, "key", {3, 4});  // a real change does
+  world.settle();
+  EXPECT_EQ(world.entry("t", "key")->expire_left_ms(tick_of(world.now())), 60'000U);
+}
+
+TEST_F(LessonTest, ATaughtValueLosesAgainstANewerOne) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  a.update(1, "key", {100, 100});
+  world.settle();
+  Hap& b = world.connect("b");
+  teaches(b, {{"key", {1, 1}, 30'000}, {"other", {2, 2}, 30'000}});
+  world.settle();
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 100U);
+  EXPECT_EQ(b.last("key")->cells[0], 100U);  // it gets the newer one
+  EXPECT_EQ(b.times("other"), 0U);           // and not its own
+  EXPECT_EQ(a.times("other"), 1U);
+}
+
+TEST_F(LessonTest, ATaughtValueWinsAgainstAnOlderOne) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  a.update(1, "key", {1, 1});
+  world.pass(40'000);
+  Hap& b = world.connect("b");
+  teaches(b, {{"key", {100, 100}, 50'000}});
+  world.settle();
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 100U);
+  EXPECT_EQ(a.last("key")->cells[0], 100U);
+  EXPECT_EQ(b.times("key"), 0U);
+}
+
+TEST_F(LessonTest, OnlyTheDifferenceIsPushedAfterALesson) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  for (u32 i = 0; i < 1000; ++i) {
+    a.update(1, "key" + std::to_string(i), {i, i});
+  }
+  world.settle();
+  Hap& b = world.connect("b");
+  std::vector<Taught> rows;
+  for (u32 i = 0; i < 900; ++i) {
+    rows.push_back({"key" + std::to_string(i), {i, i}, 60'000});
+  }
+  teaches(b, rows);
+  world.settle();
+  EXPECT_EQ(b.rows.size(), 100U);
+  for (const Hap::Row& row : b.rows) {
+    EXPECT_TRUE(row.timed);
+    EXPECT_GE(row.cells[0], 900U);
+  }
+  EXPECT_TRUE(a.rows.empty());
+}
+
+TEST_F(LessonTest, WhatAHaproxyChangesMeanwhileIsNotPushedBack) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  a.update(1, "key", {1, 1});
+  world.settle();
+  Hap& b = world.connect("b");
+  teaches(b, {}, 60'000, false);
+  world.settle();
+  b.finish_lesson();
+  b.update(1, "key", {7, 7});
+  world.settle();
+  EXPECT_EQ(b.times("key"), 0U);
+  EXPECT_EQ(a.last("key")->cells[0], 7U);
+}
+
+TEST_F(LessonTest, ASilentTeacherIsGivenWhatItLacksAfterAWhile) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  a.update(1, "key", {1, 1});
+  world.settle();
+  Hap& b = world.connect("b");
+  b.teach = [] {};
+  world.pass(9'000);
+  EXPECT_TRUE(b.rows.empty());
+  world.pass(2'000);
+  EXPECT_EQ(b.times("key"), 1U);
+}
+
+TEST_F(LessonTest, LiveChangesReachAHaproxyThatIsStillTeaching) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  world.settle();
+  Hap& b = world.connect("b");
+  teaches(b, {{"mine", {1, 1}, 60'000}}, 60'000, false);
+  world.settle();
+  a.update(1, "key", {1, 1});
+  a.update(1, "mine", {2, 2});
+  world.settle();
+  EXPECT_EQ(b.times("key"), 1U);
+  EXPECT_EQ(b.times("mine"), 1U);
+}
+
+// After a start of lineqd all HAProxys teach at once, each the same.
+TEST_F(LessonTest, HaproxysThatTeachTheSameAtOnceAreToldNothing) {
+  std::vector<Taught> rows;
+  for (u32 i = 0; i < 1000; ++i) {
+    rows.push_back({"key" + std::to_string(i), {i, i}, 30'000});
+  }
+  Hap& a = world.connect("a");
+  Hap& b = world.connect("b");
+  Hap& c = world.connect("c");
+  for (Hap* hap : {&a, &b, &c}) {
+    teaches(*hap, rows, 60'000, false);
+  }
+  world.settle();
+  for (Hap* hap : {&a, &b, &c}) {
+    hap->finish_lesson();
+    world.settle();
+  }
+  EXPECT_EQ(world.table("t")->live(), 1000U);
+  EXPECT_EQ(a.rows.size() + b.rows.size() + c.rows.size(), 0U);
+}
+
+TEST_F(LessonTest, ARequestIsAnsweredWithEverythingAndItsEnd) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  a.define(2, counters_table("empty"));
+  for (u32 i = 0; i < 20'000; ++i) {
+    a.update(1, "key" + std::to_string(i), {i, i});
+  }
+  world.settle();
+  world.pass(10'000);
+  Hap& b = world.connect("b");
+  world.settle();
+  b.rows.clear();
+  ASSERT_TRUE(b.session->request_lesson());
+  world.settle();
+  EXPECT_EQ(b.rows.size(), 20'000U);
+  EXPECT_TRUE(b.definitions.contains("t"));
+  EXPECT_TRUE(b.definitions.contains("empty"));
+  EXPECT_EQ(b.lessons_finished, 1U);
+  EXPECT_TRUE(b.rows[0].timed);
+  EXPECT_EQ(b.rows[0].expire_ms, 50'000U);
+  world.pass(200);
+  EXPECT_EQ(world.writer().peer_counter(b.peer->no, shm::PeerCounter::lesson_out), 2U);
+}
+
+TEST_F(LessonTest, TheAskerGetsItsOwnRowsToo) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  a.update(1, "key", {1, 1});
+  world.settle();
+  a.session->request_lesson();
+  world.settle();
+  EXPECT_EQ(a.times("key"), 1U);
+  EXPECT_EQ(a.lessons_finished, 1U);
+}
+
+TEST_F(LessonTest, ARequestWithNothingToTeachIsAnsweredAtOnce) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.session->request_lesson();
+  world.settle();
+  EXPECT_EQ(a.lessons_finished, 1U);
+}
+
+TEST_F(LessonTest, ASecondRequestRestartsTheLesson) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  for (u32 i = 0; i < 20'000; ++i) {
+    a.update(1, "key" + std::to_string(i), {i, i});
+  }
+  world.settle();
+  Hap& b = world.connect("b");
+  world.settle();
+  b.rows.clear();
+  b.reads = false;
+  b.session->request_lesson();
+  world.settle();  // as far as b's queue goes
+  b.reads = true;
+  const std::array<u8, 2> request{0, 0};
+  world.engine().feed(*b.peer, request, world.now());
+  world.settle();
+  EXPECT_EQ(b.lessons_finished, 1U);
+  EXPECT_GT(b.rows.size(), 20'000U);
+  EXPECT_LT(b.rows.size(), 40'000U);
+}
+
+TEST_F(LessonTest, LiveChangesDuringALessonArrive) {
+  Hap& a = world.connect("a");
+  world.settle();
+  a.define(1, counters_table());
+  for (u32 i = 0; i < 20'000; ++i) {
+    a.update(1, "key" + std::to_string(i), {0, 0});
+  }
+  world.settle();
+  Hap& b = world.connect("b");
+  world.settle();
+  b.reads = false;
+  b.session->request_lesson();
+  world.settle();
+  for (u32 i = 0; i < 20'000; i += 100) {
+    a.update(1, "key" + std::to_string(i), {1, 0});
+  }
+  world.settle();
+  b.reads = true;
+  world.settle();
+  EXPECT_EQ(b.lessons_finished, 1U);
+  for (u32 i = 0; i < 20'000; ++i) {
+    ASSERT_EQ(b.last("key" + std::to_string(i))->cells[0], i % 100 == 0 ? 1U : 0U);
+  }
+}
+
+TEST_F(LessonTest, EntriesThatAreOverAreNotTaught) {
+  Hap& a = world.connect("a");
+  teaches(a, {{"gone", {1, 1}, 0}, {"here", {1, 1}, 500}});
+  world.settle();
+  EXPECT_EQ(world.table("t")->live(), 1U);
+}
+
+// --- tables without expiry: no deadline tells which of two values is newer ---
+
+TEST_F(LessonTest, AHaproxysOwnChangesWhileLineqdWasAwayWin) {
+  Hap* a = &world.connect("a", 7);
+  world.settle();
+  a->define(1, counters_table("t", 0));
+  a->update(1, "key", {1, 1});
+  world.settle();
+  world.restart();
+  a = &world.connect("a", 7);
+  teaches(*a, {{"key", {2, 2}, 0}}, 0);
+  world.settle();
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 2U);
+  EXPECT_TRUE(a->rows.empty());
+}
+
+TEST_F(LessonTest, ARowAcknowledgedBeforeTheConnectionBrokeDoesNotWin) {
+  Hap* a = &world.connect("a", 7);
+  Hap& b = world.connect("b");
+  world.settle();
+  for (Hap* hap : {a, &b}) {
+    hap->define(1, counters_table("t", 0));
+  }
+  a->update(1, "key", {1, 1});
+  world.settle();
+  world.disconnect(*a);
+  b.update(1, "key", {5, 5});
+  world.settle();
+  a = &world.connect("a", 7);
+  teaches(*a, {{"key", {1, 1}, 0}}, 0);  // the same id again: acknowledged long ago
+  world.settle();
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 5U);
+  EXPECT_EQ(a->last("key")->cells[0], 5U);
+}
+
+// --- the daemon restarted ---
+
+TEST_F(LessonTest, EverythingIsThereAfterAKillAndExpiresAsPlanned) {
+  Hap* a = &world.connect("a");
+  world.settle();
+  a->define(1, counters_table());
+  for (u32 i = 0; i < 1000; ++i) {
+    a->update(1, "key" + std::to_string(i), {i, i});
+  }
+  world.settle();
+  world.restart();
+  EXPECT_EQ(world.table("t")->live(), 1000U);
+  a = &world.connect("a");
+  world.settle();
+  a->session->request_lesson();
+  world.settle();
+  EXPECT_GE(a->rows.size(), 1000U);
+  world.pass(61'000);
+  EXPECT_EQ(world.table("t")->live(), 0U);
+}
+
+}  // namespace
+}  // namespace lineq::test
