@@ -118,7 +118,7 @@ void count(benchmark::State& state, size_t bytes) {
 void copy(benchmark::State& state, Kind kind) {
   const std::vector<u8> stream = encoded(rows_of(kind));
   std::vector<u8> target(stream.size());
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     std::memcpy(target.data(), stream.data(), stream.size());
     benchmark::DoNotOptimize(target.data());
     benchmark::ClobberMemory();
@@ -131,7 +131,7 @@ void decode(benchmark::State& state, Kind kind) {
   NoStrings strings;
   Sink sink;
   const std::unique_ptr<Session> session = established(strings, sink);
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     for (size_t at = 0; at < stream.size(); at += kRead) {
       session->feed(std::span(stream).subspan(at, std::min(kRead, stream.size() - at)), kNow);
     }
@@ -149,7 +149,7 @@ void encode(benchmark::State& state, Kind kind) {
   const std::unique_ptr<Session> session = established(strings, sink);
   session->define(1, rows.table);
   size_t bytes = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     for (u32 i = 0; i < kRows; ++i) {
       session->update(1, rows.keys[i], rows.cells[i], std::nullopt);
       if (session->pending().size() >= kRead) {

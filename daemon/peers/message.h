@@ -111,6 +111,11 @@ constexpr bool id_after(u32 a, u32 b) {
   return static_cast<i32>(a - b) > 0;
 }
 
+// The id of the next update of ours: 1 and up, 0 is never used (3.4).
+constexpr u32 next_update_id(u32 last) {
+  return last + 1 == 0 ? 1 : last + 1;
+}
+
 // --- rows ---
 
 // The columns of a definition as the codec walks them: neighbours of one kind are one run.

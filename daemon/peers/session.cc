@@ -695,10 +695,7 @@ u32 Session::update(u32 our_table, std::span<const u8> key, std::span<const u64>
   if (!own->announced || own_selected_ != our_table) {
     announce(our_table, *own);
   }
-  u32 id = own->last_sent + 1;
-  if (id == 0) {
-    id = 1;
-  }
+  const u32 id = next_update_id(own->last_sent);
   // A 2.0 peer knows no timed messages (1.3).
   const u8 type = expire_ms.has_value() && hello_.minor >= 1 ? kTimedUpdate : kUpdate;
   const size_t before = out_.size();

@@ -10,6 +10,7 @@
 // properly, which gets a fuzzer much deeper than guessing lengths.
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -83,8 +84,9 @@ class Owner : public SessionEvents {
     for (const Update& update : updates) {
       note("update", update.key);
       note("cells", {reinterpret_cast<const u8*>(update.cells), table.shape.cells() * sizeof(u64)});
-      digest_ = digest_ * 31 + update.id + update.expire_ms * u64{7} + update.timed * 3 +
-                update.learned * 5 + update.in_lesson * 9 + update.repeat * 11;
+      const std::array<u8, 4> flags{update.timed, update.learned, update.in_lesson, update.repeat};
+      note("flags", flags);
+      digest_ = digest_ * 31 + update.id + (u64{update.expire_ms} << 32);
       check(table, update);
     }
     if (answers && shm::geometry_of(table.definition, false).ok()) {
@@ -247,6 +249,7 @@ Bytes framed(std::span<const u8> list) {
 }  // namespace
 }  // namespace lineq::peers
 
+// The name libFuzzer wants. NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, size_t size) {
   using namespace lineq::peers;
   lineq::u64 control = 0;

@@ -223,6 +223,11 @@ TEST(DecoderTest, ALongNameIsUnusable) {
   EXPECT_TRUE(definition.table.name.empty());
 }
 
+TEST(DecoderTest, LongTextsAreCutInReasons) {
+  EXPECT_EQ(printable(std::string(200, 'x')), std::string(80, 'x') + "...");
+  EXPECT_EQ(printable("plain \x80"), "plain \\x80");
+}
+
 TEST(DecoderTest, ReasonsArePrintable) {
   Definition definition;
   std::string why;

@@ -385,6 +385,16 @@ TEST_F(SessionTest, UnknownMessagesAreSkipped) {
   EXPECT_EQ(owner.last(), "update /t1 1 5: 1");
 }
 
+TEST_F(SessionTest, MessagesTooShortForTheirFieldsEndTheSession) {
+  for (const char* message : {"0a8300", "0a840401000000", "0a8200", "0a82050130616263"}) {
+    owner.problems.clear();
+    start_quietly();
+    feed({unhex(message)});
+    EXPECT_EQ(sent(), "0100") << message;
+    EXPECT_EQ(owner.problems, std::vector<Problem>{Problem::kMalformed}) << message;
+  }
+}
+
 TEST_F(SessionTest, ErrorsOfTheOtherSideAreReportedAndSurvived) {
   start_quietly();
   feed({unhex("01000101")});
@@ -555,6 +565,19 @@ TEST_F(SessionTest, AChangedDefinitionGoesOutAgainAndTheIdsGoOn) {
   const std::string text = sent();
   EXPECT_EQ(text.substr(0, 4), "0a82");
   EXPECT_EQ(text.substr(text.size() - 26), "0a800a00000003000000090708");
+}
+
+TEST(UpdateIdTest, OursSkipZeroWhenTheyWrap) {
+  EXPECT_EQ(next_update_id(0), 1U);
+  EXPECT_EQ(next_update_id(7), 8U);
+  EXPECT_EQ(next_update_id(0xffffffff), 1U);
+}
+
+TEST(UpdateIdTest, NewerIsASignedComparison) {
+  EXPECT_TRUE(id_after(8, 7));
+  EXPECT_FALSE(id_after(7, 7));
+  EXPECT_TRUE(id_after(1, 0xffffffff));
+  EXPECT_FALSE(id_after(0xffffffff, 1));
 }
 
 TEST_F(SessionTest, AnEmptyTableIsAnnounced) {
