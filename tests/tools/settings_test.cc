@@ -20,9 +20,9 @@ class SettingsTest : public testing::Test {
     directory_ = name;
     path_ = directory_ + "/lineq.cfg";
     for (const char* variable :
-         {"LINEQ_INSTANCE", "LINEQ_CONTROL", "LINEQ_STATE_DIR", "SERVICE_TCP_HOST",
-          "SERVICE_TCP_PORT", "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE",
-          "SERVICE_NAME", "LINEQ_SHM_OWNER", "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
+         {"LINEQ_INSTANCE", "LINEQ_CONTROL", "SERVICE_TCP_HOST", "SERVICE_TCP_PORT",
+          "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE", "SERVICE_NAME", "LINEQ_SHM_OWNER",
+          "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
       ::unsetenv(variable);
     }
   }
@@ -53,7 +53,6 @@ TEST_F(SettingsTest, WithoutAFileTheDefaultsHold) {
   ASSERT_TRUE(s.ok()) << s.error().what;
   EXPECT_EQ(s->instance, "default");
   EXPECT_EQ(s->control, "/run/lineq/default.sock");
-  EXPECT_EQ(s->state_dir, "/var/lib/lineq");
   EXPECT_EQ(s->tcp_host, "localhost");
   EXPECT_EQ(s->tcp_port, 11111);
   EXPECT_EQ(s->web_host, "localhost");

@@ -209,19 +209,13 @@ constexpr auto kRows = std::to_array<Row>({
      },
      [](const Settings& s) { return s.instance; }},
     {"control", "LINEQ_CONTROL", "control", 0, "PATH", "/run/lineq/INSTANCE.sock",
-     "an absolute path of at most 107 bytes", "control socket", kD | kW | kT, false,
+     "an absolute path of at most 107 bytes",
+     "control socket; the owner of its directory owns the segment", kW | kT, false,
      [](Settings& s, std::string_view v) {
        s.control = v;
        return absolute_path(v, kLongestUnixPath);
      },
      [](const Settings& s) { return s.control; }},
-    {"state_dir", "LINEQ_STATE_DIR", "state-dir", 0, "DIR", "/var/lib/lineq", "an absolute path",
-     "directory for what must outlive a reboot", kD, false,
-     [](Settings& s, std::string_view v) {
-       s.state_dir = v;
-       return absolute_path(v, 4000);
-     },
-     [](const Settings& s) { return s.state_dir; }},
     {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", 0, "HOST", "localhost",
      "a host name or an address", "where HAProxys connect", kD | kW, false,
      [](Settings& s, std::string_view v) {
@@ -259,8 +253,8 @@ constexpr auto kRows = std::to_array<Row>({
      [](Settings& s, std::string_view v) { return word(kModes, v, s.mode); },
      [](const Settings& s) { return text_of(kModes, s.mode); }},
     {"service_name", "SERVICE_NAME", "peer-name", 0, "NAME", "lineq",
-     "1 to 128 printable characters without blanks", "our name in HAProxy's peers section",
-     kD | kW, false,
+     "1 to 128 printable characters without blanks", "our name in HAProxy's peers section", kD | kW,
+     false,
      [](Settings& s, std::string_view v) {
        s.peer_name = v;
        return clean(v, 128);

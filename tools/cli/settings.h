@@ -33,7 +33,6 @@ struct LogDestination {
 struct Settings {
   std::string instance = "default";  // 1..64 of [A-Za-z0-9_.-]
   std::string control;               // path of the control socket; empty until loaded
-  std::string state_dir = "/var/lib/lineq";
   std::string tcp_host = "localhost";
   u16 tcp_port = 11111;
   std::string web_host = "localhost";  // or unix@/path, then web_port means nothing

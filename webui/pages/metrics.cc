@@ -18,11 +18,11 @@ using shm::TableCounter;
 
 std::string counter_name(std::string_view scope, const shm::CounterInfo& info) {
   return fmt::format("lineq_{}_{}{}", scope, info.name,
-                     info.kind == shm::CounterKind::counter ? "_total" : "");
+                     info.kind == shm::CounterKind::kCounter ? "_total" : "");
 }
 
 std::string_view type_name(shm::CounterKind kind) {
-  return kind == shm::CounterKind::counter ? "counter" : "gauge";
+  return kind == shm::CounterKind::kCounter ? "counter" : "gauge";
 }
 
 double seconds(u64 ms) {
@@ -113,7 +113,7 @@ void tables(Exposition& out, const shm::Reader& reader) {
       [](const Sum& s) { return s.bytes; });
   for (std::size_t i = 0; i < shm::kTableCounters.size(); ++i) {
     const shm::CounterInfo& info = shm::kTableCounters.at(i);
-    if (info.kind == shm::CounterKind::counter) {
+    if (info.kind == shm::CounterKind::kCounter) {
       all(counter_name("table", info), "counter", info.help,
           [&](const Sum& s) { return s.counters.at(i); });
     }

@@ -87,7 +87,7 @@ void table(Json& json, const NamedTable& named, const shm::Reader& reader,
   json.decimal("per_s", rates.per_second(kTableKey | named.info->no, 0));
   json.maybe("updated_ms", age(stats.counter(TableCounter::last_update_ms), reader.now()));
   for (std::size_t i = 0; i < shm::kTableCounters.size(); ++i) {
-    if (shm::kTableCounters.at(i).kind == shm::CounterKind::counter) {
+    if (shm::kTableCounters.at(i).kind == shm::CounterKind::kCounter) {
       json.field(shm::kTableCounters.at(i).name, stats.counters.at(i));
     }
   }
