@@ -4,6 +4,7 @@
 
 #include <rapidjson/document.h>
 
+#include "tests/support/process.h"
 #include "tests/webui/pages_test.h"
 
 namespace lineq::pages {
@@ -315,11 +316,8 @@ TEST_F(TablesTest, AnotherSegmentEndsTheStreamVisibly) {
   writer_.reset();
   instance_.remove();
   writer_ = shm::attach(instance_);
-  u64 generation = segment_->generation();
-  const auto deadline = monotonic_ms() + 20000;
-  while (segment().generation() == generation && monotonic_ms() < deadline) {
-    ::usleep(10000);
-  }
+  const u64 generation = segment_->generation();
+  test::wait_until([&] { return segment().generation() != generation; });
   ASSERT_NE(segment_->generation(), generation);
   EXPECT_EQ(reply.stream->next(block), http::Stream::Next::kAborted);
 }
