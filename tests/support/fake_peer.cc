@@ -49,13 +49,7 @@ bool FakePeer::connect(Milliseconds patience) {
   why_ended_.clear();
   peers::SessionEvents& events = *this;  // a private base: make_unique could not convert
   session_ = std::make_unique<peers::Session>(config, hello, strings_, events, monotonic_ms());
-  if (!pump_until([this] { return session_ != nullptr && session_->established(); }, patience)) {
-    return false;
-  }
-  for (const auto& [number, definition] : own_) {
-    session_->define(number, definition);
-  }
-  return true;
+  return pump_until([this] { return connected(); }, patience);
 }
 
 bool FakePeer::connected() const {
@@ -185,6 +179,12 @@ const ReceivedRow* FakePeer::row(const std::string& table, const std::string& ke
 
 peers::HelloDecision FakePeer::on_hello(const peers::Hello&) {
   return peers::HelloDecision::close();  // never asked: this side dials
+}
+
+void FakePeer::on_established() {
+  for (const auto& [number, definition] : own_) {
+    session_->define(number, definition);
+  }
 }
 
 bool FakePeer::on_definition(peers::SessionTable& table) {

@@ -93,10 +93,12 @@ class FakePeer : private peers::SessionEvents {
   u64 lessons_finished() const { return lessons_finished_; }
   u64 resync_requests() const { return resync_requests_; }
   const std::vector<std::string>& problems() const { return problems_; }
+  MemoryStrings& strings() { return strings_; }
   void forget_rows() { rows_.clear(); }
 
  private:
   peers::HelloDecision on_hello(const peers::Hello& hello) override;
+  void on_established() override;
   bool on_definition(peers::SessionTable& table) override;
   void on_updates(peers::SessionTable& table, std::span<const peers::Update> updates) override;
   void on_resync_request() override;

@@ -168,9 +168,11 @@ void HttpBackend::serve() {
       bool close = more.empty();
       for (std::size_t end = client.in.find("\r\n\r\n"); !close && end != std::string::npos;
            end = client.in.find("\r\n\r\n")) {
+        const bool fail = client.in.find("fail=1") < client.in.find('\n');
         client.in.erase(0, end + 4);
         ++requests_;
-        close = !send_all(client.fd, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n");
+        close = !send_all(client.fd, fmt::format("HTTP/1.1 {}\r\nContent-Length: 6\r\n\r\nhello\n",
+                                                 fail ? "500 Failed" : "200 OK"));
       }
       if (close) {
         clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(i - 1));

@@ -1,5 +1,4 @@
-// The least of HTTP/1.1 that tests need: a client for one request a connection, and a backend that
-// answers 200 to everything.
+// The least of HTTP/1.1 that tests need: a client for one request a connection, and a backend.
 #pragma once
 
 #include <atomic>
@@ -28,7 +27,7 @@ HttpAnswer http_stream(u16 port, std::string_view target,
                        const std::function<void(std::string_view)>& on_body,
                        Milliseconds patience = std::chrono::minutes(2));
 
-// Answers 200 with a short body until destroyed.
+// Answers 200 with a short body until destroyed; 500 to a request line with "fail=1" in it.
 class HttpBackend {
  public:
   HttpBackend();

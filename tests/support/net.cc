@@ -19,11 +19,11 @@
 namespace lineq::test {
 namespace {
 
-sockaddr_in loopback(u16 port, std::string_view address = "127.0.0.1") {
+sockaddr_in loopback(u16 port, const std::string& address = "127.0.0.1") {
   sockaddr_in result{};
   result.sin_family = AF_INET;
   result.sin_port = htons(port);
-  ::inet_pton(AF_INET, std::string(address).c_str(), &result.sin_addr);
+  ::inet_pton(AF_INET, address.c_str(), &result.sin_addr);
   return result;
 }
 
@@ -87,9 +87,13 @@ bool can_connect(u16 port) {
   return connect_tcp(port).valid();
 }
 
-Fd connect_tcp(u16 port, std::string_view address) {
+Fd connect_tcp(u16 port, const std::string& source) {
   Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in to = loopback(port, address);
+  if (const sockaddr_in from = loopback(0, source);
+      !source.empty() && ::bind(fd.get(), generic(from), sizeof from) != 0) {
+    return {};
+  }
+  const sockaddr_in to = loopback(port);
   if (!fd.valid() || ::connect(fd.get(), generic(to), sizeof to) != 0) {
     return {};
   }

@@ -34,7 +34,8 @@ class Fd {
   int fd_ = -1;
 };
 
-Fd connect_tcp(u16 port, std::string_view address = "127.0.0.1");
+// From `source`, any loopback address, to 127.0.0.1.
+Fd connect_tcp(u16 port, const std::string& source = "");
 Fd connect_unix(const std::string& path);
 Fd listen_tcp(u16 port);
 

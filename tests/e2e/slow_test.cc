@@ -1,0 +1,338 @@
+// The long ones: kills in a row under traffic, and a million entries. Suites named Slow*.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <deque>
+#include <random>
+#include <thread>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/e2e/world.h"
+
+namespace lineq::test {
+namespace {
+
+// A fake peer under steady load on a few hundred keys: value n of key k means "the n-th update of
+// all went to k". It knows the last value of every key that lineqd acknowledged.
+class Traffic {
+ public:
+  static constexpr u32 kKeys = 300;
+
+  explicit Traffic(std::unique_ptr<FakePeer> peer) : peer_(std::move(peer)) {
+    peer_->define(1, plain_table());
+  }
+
+  static std::string key(u32 k) { return fmt::format("traffic-{:03}", k); }
+  FakePeer& peer() { return *peer_; }
+  u64 sent() const { return n_; }
+
+  // Connected; everything that was sent and perhaps lost is sent again, as HAProxy does.
+  bool reconnect() {
+    if (!peer_->connect()) {
+      return false;
+    }
+    ids_.clear();
+    for (u32 k = 0; k < kKeys; ++k) {
+      if (last_[k] != acked_[k]) {
+        send(k, last_[k]);
+      }
+    }
+    return true;
+  }
+
+  // Updates for `how_long`; false when the connection is lost (which is no failure here).
+  bool run(Milliseconds how_long) {
+    const auto end = std::chrono::steady_clock::now() + how_long;
+    while (std::chrono::steady_clock::now() < end) {
+      if (!burst(20)) {
+        return false;
+      }
+    }
+    return true;
+  }
+  bool burst(int updates) {
+    for (int i = 0; i < updates; ++i) {
+      ++n_;
+      const auto k = static_cast<u32>(n_ * 7919 % kKeys);
+      last_[k] = n_;
+      send(k, n_);
+    }
+    const bool alive = peer_->pump(Milliseconds(1));
+    note_acks();
+    return alive;
+  }
+  bool drain() {
+    const bool done = peer_->pump_until([&] { return peer_->all_acked(); });
+    note_acks();
+    return done;
+  }
+
+  u64 acked(u32 k) const { return acked_[k]; }
+  u64 last(u32 k) const { return last_[k]; }
+
+ private:
+  struct Sent {
+    u32 id;
+    u32 k;
+    u64 value;
+  };
+
+  void send(u32 k, u64 value) {
+    if (const u32 id = peer_->update(1, key(k), plain_row(value & 0xffffffff, k)); id != 0) {
+      ids_.push_back({id, k, value});
+    }
+  }
+  void note_acks() {
+    if (!peer_->connected()) {
+      return;
+    }
+    const u32 upto = peer_->session()->last_acked(1);
+    while (!ids_.empty() && !peers::id_after(ids_.front().id, upto)) {
+      acked_[ids_.front().k] = std::max(acked_[ids_.front().k], ids_.front().value);
+      ids_.pop_front();
+    }
+  }
+
+  std::unique_ptr<FakePeer> peer_;
+  std::deque<Sent> ids_;
+  std::array<u64, kKeys> last_{};
+  std::array<u64, kKeys> acked_{};
+  u64 n_ = 0;
+};
+
+u64 number(const std::string& text) {
+  return std::strtoull(text.c_str(), nullptr, 10);
+}
+
+class SlowKillTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!have_haproxys()) {
+      GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+    }
+    ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
+    ASSERT_NE(world_.add(HaproxyVersion::k26, "hap-a", plain_config()), nullptr) << world_.trouble;
+    ASSERT_NE(world_.add(HaproxyVersion::k26, "hap-b", plain_config()), nullptr) << world_.trouble;
+    ASSERT_NE(world_.add(HaproxyVersion::k30, "hap-c", plain_config()), nullptr) << world_.trouble;
+    ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+  }
+
+  // Every HAProxy shows the last value of every key of `traffic`.
+  std::string wait_arrived(const Traffic& traffic, Milliseconds patience = kPatience) {
+    std::string wrong;
+    wait_until(
+        [&] {
+          wrong.clear();
+          for (std::size_t i = 0; i < world_.count() && wrong.empty(); ++i) {
+            const TableDump dump = world_.at(i).show_table("lq/plain");
+            for (u32 k = 0; k < Traffic::kKeys && wrong.empty(); ++k) {
+              const std::string value = dump.value(Traffic::key(k), "gpc0");
+              if (traffic.last(k) != 0 && number(value) != traffic.last(k)) {
+                wrong = fmt::format("{}: {} is '{}', not {}", world_.at(i).name(), Traffic::key(k),
+                                    value, traffic.last(k));
+              }
+            }
+          }
+          return wrong.empty();
+        },
+        patience);
+    return wrong;
+  }
+
+  World world_;
+};
+
+TEST_F(SlowKillTest, LineqdKilled200TimesUnderTrafficKeepsEveryEntry) {
+  // A HAProxy dials again about 5 s after it lost its peer, so the traffic that is there at every
+  // kill comes from a fake peer that dials at once. The three real HAProxys stay attached all the
+  // time and are waited for in every 20th round: then they must be back, and have every entry.
+  constexpr int kRounds = 200;
+  constexpr int kHaproxyRounds = 20;
+  std::random_device device;
+  const u32 seed = device();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937 random(seed);
+  Traffic traffic(world_.fake("traffic"));
+  ASSERT_TRUE(traffic.reconnect()) << traffic.peer().why_ended();
+  for (int round = 1; round <= kRounds; ++round) {
+    SCOPED_TRACE(fmt::format("round {}", round));
+    traffic.run(Milliseconds(10 + random() % 40));
+    // The kill falls anywhere into a burst that is on its way.
+    std::thread killer([&, wait = random() % 3000] {
+      std::this_thread::sleep_for(std::chrono::microseconds(wait));
+      ::kill(world_.daemon.pid(), SIGKILL);
+    });
+    while (traffic.burst(20)) {
+    }
+    killer.join();
+    world_.kill_daemon();
+    traffic.peer().disconnect();
+
+    ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
+    ASSERT_EQ(world_.lineq.verify(), "") << world_.story();
+    const TableDump dump = parse_show_table(world_.lineq.dump({"-t", "/plain"}).out);
+    for (u32 k = 0; k < Traffic::kKeys; ++k) {
+      if (traffic.acked(k) != 0) {
+        ASSERT_GE(number(dump.value(Traffic::key(k), "gpc0")), traffic.acked(k))
+            << Traffic::key(k) << world_.story();
+      }
+    }
+    ASSERT_TRUE(traffic.reconnect()) << traffic.peer().why_ended() << world_.story();
+    if (round % kHaproxyRounds == 0) {
+      ASSERT_TRUE(traffic.drain()) << traffic.peer().why_ended() << world_.story();
+      ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+      const std::string key = fmt::format("haproxy-{}", round);
+      ASSERT_EQ(world_.at(0).set_table("lq/plain", key, fmt::format("data.gpc0 {}", round)), "");
+      ASSERT_EQ(wait_arrived(traffic), "") << world_.story();
+      ASSERT_TRUE(wait_until([&] {
+        traffic.peer().pump();
+        return world_.at(2).show_table("lq/plain").value(key, "gpc0") == std::to_string(round);
+      })) << world_.story();
+      ASSERT_TRUE(traffic.peer().connected()) << traffic.peer().why_ended();
+    }
+  }
+  ASSERT_TRUE(traffic.drain()) << traffic.peer().why_ended();
+  EXPECT_GT(traffic.sent(), u64{kRounds} * 100);  // it was traffic, not a trickle
+  for (u32 k = 0; k < Traffic::kKeys; ++k) {
+    EXPECT_EQ(traffic.acked(k), traffic.last(k));
+  }
+  EXPECT_EQ(wait_arrived(traffic), "") << world_.story();
+  EXPECT_EQ(world_.lineq.verify(), "");
+  EXPECT_EQ(world_.wait_same("lq/plain", Traffic::kKeys + kRounds / kHaproxyRounds), "");
+}
+
+TEST_F(SlowKillTest, LineqWebKilled100TimesUnderTrafficIsNotNoticed) {
+  constexpr int kRounds = 100;
+  ASSERT_TRUE(world_.start_web()) << world_.trouble;
+  Traffic traffic(world_.fake("traffic"));
+  ASSERT_TRUE(traffic.reconnect()) << traffic.peer().why_ended();
+  const std::vector<std::string> sessions = world_.sessions();
+  for (int round = 1; round <= kRounds; ++round) {
+    SCOPED_TRACE(fmt::format("round {}", round));
+    // Readers in the middle of their work are the ones to kill.
+    std::thread visitor([&] { http_get(world_.lineq.web_port(), "/tables"); });
+    ASSERT_TRUE(traffic.run(Milliseconds(10))) << traffic.peer().why_ended() << world_.story();
+    world_.web.kill();
+    ASSERT_TRUE(traffic.run(Milliseconds(5))) << traffic.peer().why_ended() << world_.story();
+    visitor.join();
+    world_.web = world_.lineq.start_web();
+    bool up = false;
+    while (!up) {
+      ASSERT_TRUE(traffic.burst(20)) << traffic.peer().why_ended() << world_.story();
+      ASSERT_TRUE(world_.web.running()) << world_.web.err();
+      up = can_connect(world_.lineq.web_port());
+    }
+  }
+  ASSERT_TRUE(traffic.drain()) << traffic.peer().why_ended();
+  EXPECT_EQ(wait_arrived(traffic), "") << world_.story();
+  EXPECT_EQ(world_.sessions(), sessions) << world_.story();
+  EXPECT_TRUE(traffic.peer().connected());
+  ASSERT_TRUE(world_.lineq.wait_web(world_.web));
+  const HttpAnswer tables = http_get(world_.lineq.web_port(), "/tables");
+  EXPECT_EQ(tables.status, 200);
+  EXPECT_TRUE(tables.complete);
+  EXPECT_NE(tables.body.find(Traffic::key(Traffic::kKeys - 1)), std::string::npos);
+  EXPECT_EQ(world_.lineq.verify(), "");
+}
+
+class SlowMillionTest : public testing::Test {
+ protected:
+  static constexpr u64 kEntries = 1000000;
+
+  void SetUp() override {
+    ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
+    const auto writer = world_.fake("writer", false, false);
+    ASSERT_TRUE(writer->connect()) << writer->why_ended();
+    writer->define(1, plain_table(0));
+    for (u64 n = 0; n < kEntries; ++n) {
+      writer->update(1, fmt::format("visitor-{:08}", n), plain_row(n % 1000, n));
+      if (n % 1000 == 999) {
+        ASSERT_TRUE(writer->pump()) << writer->why_ended() << world_.story();
+      }
+    }
+    ASSERT_TRUE(writer->pump_until([&] { return writer->all_acked(); }, std::chrono::minutes(2)))
+        << writer->why_ended() << world_.story();
+  }
+
+  World world_;
+};
+
+TEST_F(SlowMillionTest, TablesAreStreamedWithFlatMemoryAndListedInSeconds) {
+  // lineq-dump
+  const auto start = std::chrono::steady_clock::now();
+  const Finished dump = world_.lineq.dump({"-t", "/plain"});
+  const std::chrono::duration<double> dump_seconds = std::chrono::steady_clock::now() - start;
+  EXPECT_EQ(dump.exit_code, 0) << dump.err;
+  const TableDump listed = parse_show_table(dump.out);
+  EXPECT_EQ(listed.used, kEntries);
+  EXPECT_EQ(listed.rows.size(), kEntries);
+  EXPECT_EQ(listed.value("visitor-00999999", "gpc1"), "999999");
+  EXPECT_LT(dump_seconds.count(), 20.0);
+
+  // /tables, read as fast as it comes and then by a slow reader
+  ASSERT_TRUE(world_.start_web()) << world_.trouble;
+  const u64 before = anonymous_kib(world_.web.pid());
+  u64 most = before;
+  u64 bytes = 0;
+  u64 entries = 0;
+  std::string tail;
+  u64 pieces = 0;
+  const auto count = [&](std::string_view piece) {
+    constexpr std::string_view kMark = "\"key\":";
+    tail += piece;
+    std::size_t at = 0;
+    for (std::size_t next = tail.find(kMark); next != std::string::npos;
+         next = tail.find(kMark, at)) {
+      ++entries;
+      at = next + kMark.size();
+    }
+    tail.erase(0, std::max(at, tail.size() - std::min(tail.size(), kMark.size() - 1)));
+    bytes += piece.size();
+    if (++pieces % 64 == 0) {
+      most = std::max(most, anonymous_kib(world_.web.pid()));
+    }
+  };
+  const HttpAnswer answer = http_stream(world_.lineq.web_port(), "/tables", count);
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_TRUE(answer.complete);
+  EXPECT_EQ(entries, kEntries);
+  EXPECT_GT(bytes, kEntries * 20);
+  constexpr u64 kAllowedKib = 8 * 1024;
+  EXPECT_LT(most, before + kAllowedKib) << "from " << before << " KiB";
+
+  // Readers that take the head and then nothing: nothing piles up behind them.
+  std::vector<Fd> stuck;
+  for (int i = 0; i < 20; ++i) {
+    stuck.push_back(connect_tcp(world_.lineq.web_port()));
+    ASSERT_TRUE(send_all(stuck.back(), "GET /tables HTTP/1.1\r\nHost: x\r\n\r\n"));
+    ASSERT_TRUE(receive_some(stuck.back()).starts_with("HTTP/1.1 200"));
+  }
+  EXPECT_EQ(http_get(world_.lineq.web_port(), "/healthz").status, 200);
+  EXPECT_LT(anonymous_kib(world_.web.pid()), before + kAllowedKib) << "from " << before << " KiB";
+  RecordProperty("dump_ms", static_cast<int>(dump_seconds.count() * 1000));
+}
+
+TEST_F(SlowMillionTest, ARealHaproxyLearnsThemAll) {
+  if (!have_haproxys()) {
+    GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+  }
+  std::string config = plain_config();
+  const std::string small = "size 100k expire 1h";
+  config.replace(config.find(small), small.size(), "size 2m");
+  for (const HaproxyVersion version : {HaproxyVersion::k26, HaproxyVersion::k30}) {
+    Haproxy* haproxy =
+        world_.add(version, fmt::format("hap-{}", haproxy_version_name(version)), config);
+    ASSERT_NE(haproxy, nullptr) << world_.trouble;
+    // "show table" of a million rows is slow; its first line is enough.
+    const auto used = [&] { return parse_show_table(haproxy->command("show table")).used; };
+    EXPECT_TRUE(wait_until([&] { return used() == kEntries; }, std::chrono::minutes(2)))
+        << used() << haproxy->peer().text << world_.story();
+  }
+}
+
+}  // namespace
+}  // namespace lineq::test

@@ -1,0 +1,173 @@
+// Three real HAProxys on one lineqd: every key type and every data type gets everywhere.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/e2e/world.h"
+
+namespace lineq::test {
+namespace {
+
+class TablesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!have_haproxys()) {
+      GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+    }
+    ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
+    ASSERT_NE(world_.add(HaproxyVersion::k26, "hap-a", full_config()), nullptr) << world_.trouble;
+    ASSERT_NE(world_.add(HaproxyVersion::k26, "hap-b", full_config()), nullptr) << world_.trouble;
+    ASSERT_NE(world_.add(HaproxyVersion::k30, "hap-c", full_config()), nullptr) << world_.trouble;
+    ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+  }
+
+  // One request through HAProxy `i` for each key type, tracked in all_KEY and arr_KEY.
+  void send_traffic(std::size_t i) {
+    const u16 port = world_.at(i).http_port();
+    for (const auto& [path, source] : std::vector<std::pair<std::string, std::string>>{
+             {fmt::format("/string?k=user-{}&twice=1", i), ""},
+             {"/ip", fmt::format("192.0.2.{}", i + 1)},
+             {"/ipv6", fmt::format("2001:db8::{}", i + 1)},
+             {fmt::format("/integer?k={}", 4294967290U + i), ""},
+             {fmt::format("/binary?k=visitor-{}", i), ""},
+             // Errors count in http_fail_*, and the key is another one.
+             {fmt::format("/string?k=failed-{}&fail=1", i), ""}}) {
+      const std::string header = source.empty() ? "" : fmt::format("x-src: {}\r\n", source);
+      const int expected = path.find("fail=1") == std::string::npos ? 200 : 500;
+      ASSERT_EQ(http_get(port, path, header).status, expected) << path;
+    }
+  }
+
+  // What traffic cannot make: extreme values, in every column that can be set by hand.
+  void set_extremes(std::size_t i) {
+    Haproxy& haproxy = world_.at(i);
+    const std::string values = fmt::format(
+        "data.server_id -{} data.gpt0 4294967295 data.gpc0 240 data.gpc0_rate 17 data.conn_cnt "
+        "2287 data.conn_rate 2288 data.sess_cnt 4294967294 data.sess_rate 264431 "
+        "data.http_req_cnt 264432 data.http_req_rate 4294967295 data.http_err_cnt 239 "
+        "data.http_err_rate 241 data.bytes_in_cnt -1 data.bytes_in_rate 7 "
+        "data.bytes_out_cnt 9223372036854775807 data.bytes_out_rate 9 data.gpc1 1 data.gpc1_rate 2 "
+        "data.http_fail_cnt 3 data.http_fail_rate 4",
+        i + 5);
+    EXPECT_EQ(haproxy.set_table("lq/all_string", fmt::format("extreme-{}", i), values), "");
+    EXPECT_EQ(haproxy.set_table("lq/all_ip", fmt::format("255.255.255.{}", i), values), "");
+    EXPECT_EQ(haproxy.set_table("lq/all_ipv6", fmt::format("ffff::{}", i), values), "");
+    EXPECT_EQ(haproxy.set_table("lq/all_integer", fmt::format("{}", i), values), "");
+  }
+
+  World world_;
+};
+
+TEST_F(TablesTest, EveryKeyTypeAndDataTypeOfEachShowsTheSameOnTheOthers) {
+  for (std::size_t i = 0; i < world_.count(); ++i) {
+    send_traffic(i);
+    set_extremes(i);
+  }
+  const std::map<std::string, std::size_t> rows{
+      {"lq/all_string", 9},  {"lq/all_ip", 6},     {"lq/all_ipv6", 6}, {"lq/all_integer", 6},
+      {"lq/all_binary", 3},  {"lq/arr_string", 6}, {"lq/arr_ip", 3},   {"lq/arr_ipv6", 3},
+      {"lq/arr_integer", 3}, {"lq/arr_binary", 3}};
+  for (const auto& [table, count] : rows) {
+    EXPECT_EQ(world_.wait_same(table, count), "") << world_.story();
+  }
+  // The comparison above must not be one of zeros.
+  const TableDump c = world_.at(2).show_table("lq/all_string");
+  EXPECT_EQ(c.value("user-0", "gpc0"), "1");
+  EXPECT_EQ(c.value("user-0", "gpc1"), "2");
+  EXPECT_EQ(c.value("user-0", "gpt0"), "4711");
+  EXPECT_EQ(c.value("user-0", "http_req_rate(3600000)"), "1");
+  EXPECT_NE(c.value("user-0", "bytes_out_cnt"), "0");
+  EXPECT_NE(c.value("user-0", "server_id"), "0");
+  EXPECT_EQ(c.value("user-0", "server_key").substr(0, 1), "s");
+  EXPECT_EQ(c.value("failed-0", "http_fail_cnt"), "1");
+  EXPECT_EQ(c.value("extreme-1", "server_id"), "-6");
+  EXPECT_EQ(c.value("extreme-0", "bytes_in_cnt"), "18446744073709551615");
+  EXPECT_EQ(c.value("extreme-0", "bytes_out_cnt"), "9223372036854775807");
+  EXPECT_EQ(c.value("extreme-0", "http_req_rate(3600000)"), "4294967295");
+  const TableDump array = world_.at(0).show_table("lq/arr_string");
+  EXPECT_EQ(array.value("user-2", "gpt2"), "77");
+  EXPECT_EQ(array.value("user-2", "gpc3"), "1");
+  EXPECT_EQ(array.value("user-2", "gpc1"), "0");
+  EXPECT_EQ(array.value("user-2", "gpc0_rate(3600000)"), "1");
+}
+
+TEST_F(TablesTest, EveryDataTypeReachesRealHaproxysUnderABinaryKeyToo) {
+  // HAProxy's own command line cannot set binary keys, so a fake peer sends the extremes.
+  shm::TableDefinition table;
+  table.name = "/all_binary";
+  table.key_type = shm::KeyType::kBinary;
+  table.key_bytes = 20;
+  table.expire_ms = 3600000;
+  for (u32 bit = 0; bit <= 21; ++bit) {  // server_id to http_fail_rate
+    table.data_types |= u64{1} << bit;
+    table.elements[bit] = 1;
+    table.period_ms[bit] = shm::data_type(bit).kind == shm::ValueKind::kRate ? 3600000 : 0;
+  }
+  const auto peer = world_.fake("sender");
+  ASSERT_TRUE(peer->connect()) << peer->why_ended() << world_.story();
+  peer->define(1, table);
+  std::vector<u64> cells;
+  for (u32 bit = 0; bit <= 21; ++bit) {
+    if (bit == shm::kConnCur) {
+      cells.push_back(0);  // HAProxy does not learn it
+    } else if (shm::data_type(bit).kind == shm::ValueKind::kRate) {
+      cells.insert(cells.end(), {1000, 100 + bit, 0});
+    } else if (shm::data_type(bit).kind == shm::ValueKind::kDictionary) {
+      cells.push_back(peer->strings().intern("origin-7"));
+    } else {
+      cells.push_back(bit + 1);
+    }
+  }
+  std::string key("\0\x01\xff zeros\n in\0 it", 20);
+  key.resize(20);
+  ASSERT_NE(peer->update(1, key, cells), 0U);
+  ASSERT_TRUE(peer->pump_until([&] { return peer->all_acked(); })) << peer->why_ended();
+  EXPECT_EQ(world_.wait_same("lq/all_binary", 1), "") << world_.story();
+  const TableDump dump = world_.at(2).show_table("lq/all_binary");
+  ASSERT_EQ(dump.rows.size(), 1U);
+  const std::string shown = dump.rows.begin()->first;
+  EXPECT_TRUE(shown.starts_with("0001FF")) << shown;
+  EXPECT_EQ(dump.value(shown, "server_id"), "1");
+  EXPECT_EQ(dump.value(shown, "server_key"), "origin-7");
+  EXPECT_EQ(dump.value(shown, "http_fail_cnt"), "21");
+  EXPECT_EQ(dump.value(shown, "http_fail_rate(3600000)"), "121");
+}
+
+TEST_F(TablesTest, LineqDumpPrintsWhatShowTablePrints) {
+  send_traffic(0);
+  set_extremes(1);
+  for (const std::string& table : full_tables()) {
+    const std::string name = table.substr(table.find('/'));
+    std::string difference;
+    const bool same = wait_until([&] {
+      const Finished dump = world_.lineq.dump({"-t", name});
+      const auto ours = comparable(parse_show_table(dump.out));
+      const auto theirs = comparable(world_.at(2).show_table(table));
+      difference = fmt::format("{}: {}{}\nagainst\n{}", table, dump.out, dump.err,
+                               world_.at(2).command("show table " + table));
+      return ours == theirs && !ours.empty();
+    });
+    EXPECT_TRUE(same) << difference;
+  }
+}
+
+TEST_F(TablesTest, AChangeOfALearnedEntryGoesTheSameWay) {
+  // A row without connection and byte counters: nothing about it changes after the answer, which
+  // would overwrite the next HAProxy's count.
+  int requests = 0;
+  for (int round = 1; round <= 5; ++round) {
+    for (std::size_t i = 0; i < world_.count(); ++i) {
+      ASSERT_EQ(http_get(world_.at(i).http_port(), "/plain?k=shared").status, 200);
+      const std::string expected = std::to_string(++requests);
+      for (std::size_t j = 0; j < world_.count(); ++j) {
+        ASSERT_TRUE(wait_until([&] {
+          return world_.at(j).show_table("lq/plain").value("shared", "gpc0") == expected;
+        })) << "round "
+            << round << " from " << i << " on " << j << ": "
+            << world_.at(j).command("show table lq/plain") << world_.story();
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lineq::test
