@@ -74,7 +74,7 @@ void fill(const ColumnMap& columns, const u64* cells, Tick now, u8* image) {
   }
 }
 
-// Whether the slot already says what is told. Rates move by themselves and are not compared.
+// Whether the slot already says what is told.
 bool same_values(const ColumnMap& columns, const u64* cells, const u8* slot) {
   for (const ColumnMap::Op& op : columns.ops()) {
     const u8* at = slot + op.offset;
@@ -99,6 +99,14 @@ bool same_values(const ColumnMap& columns, const u64* cells, const u8* slot) {
         }
         break;
       case ValueKind::kRate:
+        // A rate changes by events only; that its period began a moment earlier or later is the
+        // network's doing.
+        for (u32 i = 0; i < op.count; ++i) {
+          if (get<u32>(at + 12 * i + 4) != static_cast<u32>(cell[3 * i + 1]) ||
+              get<u32>(at + 12 * i + 8) != static_cast<u32>(cell[3 * i + 2])) {
+            return false;
+          }
+        }
         break;
     }
   }

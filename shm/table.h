@@ -57,8 +57,7 @@ struct Change {
 enum class Outcome : u8 {
   kInserted,
   kUpdated,
-  kKept,      // an existing entry's values were kept, and differ from what was told (rates not
-              // compared)
+  kKept,      // an existing entry's values were kept, and differ from what was told
   kKeptSame,  // kept, and equal
   kRefused,   // table full
 };

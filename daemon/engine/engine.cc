@@ -162,12 +162,7 @@ void Engine::tick(SegmentMs now) {
     if (!peer->session.established()) {
       continue;
     }
-    if (peer->in.push_due && now - peer->in.last_ms >= options_.lesson_silence_ms) {
-      cli::log_notice(
-          "{}: asked to teach us {} ms ago, it is silent about it; pushing what it may lack",
-          peer->who, now - peer->in.started_ms);
-      relay_.push_difference(*peer);
-    }
+    end_of_lesson(*peer);
     if (peer->pending_bytes() > options_.max_unread_bytes) {
       cli::log_warning("{}: {} bytes wait for it and it takes none, closing", peer->who,
                        peer->pending_bytes());
@@ -175,6 +170,29 @@ void Engine::tick(SegmentMs now) {
       continue;
     }
     publish(*peer);
+  }
+}
+
+// A lesson that is over, or of which nothing more comes.
+void Engine::end_of_lesson(Peer& peer) {
+  using Phase = Inbound::Phase;
+  Inbound& in = peer.in;
+  const u64 silent_ms = now_ - in.last_ms;
+  if (in.phase == Phase::kLive ||
+      silent_ms <
+          (in.phase == Phase::kRepeating ? options_.lesson_pause_ms : options_.lesson_silence_ms)) {
+    return;
+  }
+  if (in.phase == Phase::kTeaching && in.push_due) {
+    cli::log_notice(
+        "{}: asked to teach us {} ms ago, it is silent about it; pushing what it may lack",
+        peer.who, now_ - in.started_ms);
+  }
+  in.phase = Phase::kLive;
+  if (in.push_due) {
+    relay_.push_difference(peer);
+  } else {
+    in.held.clear();
   }
 }
 
@@ -266,7 +284,7 @@ void Engine::on_established(Peer& peer) {
 
 void Engine::on_updates(Peer& peer, const PeerTable& table,
                         std::span<const peers::Update> updates) {
-  if (updates.front().in_lesson) {
+  if (updates.front().in_lesson || updates.front().repeat || updates.back().repeat) {
     peer.in.last_ms = now_;
   }
   mode_->on_updates(peer, table, updates, now_);
@@ -280,15 +298,15 @@ void Engine::on_resync_request(Peer& peer) {
 void Engine::on_lesson_end(Peer& peer, bool partial) {
   writer_.add_peer_counter(peer.no, shm::PeerCounter::resyncs_in);
   writer_.set_peer_counter(peer.no, shm::PeerCounter::lesson_in, partial ? 3 : 2);
-  const bool first = peer.in.end_position == ~u64{0};
-  if (first) {
+  if (peer.in.end_position == ~u64{0}) {
     peer.in.end_position = writer_.feed().tail();
     cli::log_info("{}: has taught us all it has{} in {} ms, {} updates", peer.who,
                   partial ? ", not being complete itself," : "", now_ - peer.in.started_ms,
                   peer.session.counters().updates_in);
   }
-  if (peer.in.push_due) {
-    relay_.push_difference(peer);
+  if (peer.in.phase == Inbound::Phase::kTeaching) {
+    peer.in.phase = Inbound::Phase::kRepeating;
+    peer.in.last_ms = now_;
   }
 }
 

@@ -29,7 +29,10 @@ struct EngineOptions {
   peers::SessionConfig session;
   shm::WhenFull when_full = shm::WhenFull::kEvict;
   u32 lesson_silence_ms = 10000;  // a lesson of which nothing more comes for so long is over
-  u32 max_strangers = 128;        // connections without a valid hello; the oldest gives way
+  // After a lesson and its repetitions: pause before the difference is pushed. HAProxy sends what
+  // it changed meanwhile only then, and must not get the older values first.
+  u32 lesson_pause_ms = 500;
+  u32 max_strangers = 128;  // connections without a valid hello; the oldest gives way
   u32 max_peers = shm::kMaxPeers;
   std::size_t max_unread_bytes = std::size_t{1} << 20;  // a peer that reads so little is closed
   u32 expiry_looks = 2048;                              // entries looked at in one turn
@@ -75,6 +78,7 @@ class Engine {
                u64 expiry_before);
   void conflict(Peer& peer, const shm::Table& table, std::string_view sentence);
   void publish(Peer& peer);
+  void end_of_lesson(Peer& peer);
 
   shm::Writer& writer_;
   EngineOptions options_;

@@ -146,8 +146,7 @@ void PeerBook::over(Peer& peer) {
     acked_.clear();  // then own rows of the next lesson count as news
   }
   for (const auto& table : peer.tables_) {
-    if (table != nullptr && table->theirs->definition.expire_ms == 0 &&
-        table->theirs->ack_id != 0) {
+    if (table != nullptr && table->theirs->ack_id != 0) {
       acked_[process_of(peer) + '\n' + table->theirs->definition.name] = table->theirs->ack_id;
     }
   }

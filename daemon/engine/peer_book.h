@@ -134,12 +134,19 @@ struct Outbound {
 };
 
 // What one HAProxy teaches us.
+//
+// It teaches, then repeats without expiry what it had not been acknowledged before, then goes on
+// live (peers-protocol 7.3). Values are read when a row is sent: a repetition of a row that was
+// changed meanwhile is news under an old id.
 struct Inbound {
+  enum class Phase : u8 { kTeaching, kRepeating, kLive };
+
+  Phase phase = Phase::kTeaching;
   bool push_due = true;        // it still has to get what it lacks
-  u64 last_ms = 0;             // when something of the lesson came last
+  SegmentMs started_ms = 0;    // the lesson was asked for
+  SegmentMs last_ms = 0;       // something of the lesson, or a repetition, came last
   u64 end_position = ~u64{0};  // its changes before this feed position were lessons
-  u64 started_ms = 0;
-  std::vector<SlotSet> held;  // by table number: slots whose values it evidently has
+  std::vector<SlotSet> held;   // by table number: slots whose values it evidently has
 };
 
 class Peer final : public peers::SessionEvents {
@@ -168,6 +175,8 @@ class Peer final : public peers::SessionEvents {
     return table_no < in.held.size() && in.held[table_no].has(slot);
   }
   void set_holds(u16 table_no, u32 slot, bool holds);
+  // Whether `held` is kept.
+  bool tracked() const { return in.phase != Inbound::Phase::kLive || out.difference.active; }
 
  private:
   friend class PeerBook;
@@ -215,7 +224,7 @@ class PeerBook {
   std::vector<Peer*> by_no_;
   std::vector<Shapes> shapes_ = std::vector<Shapes>(shm::kMaxTables);
 
-  // Of tables without expiry: last id acknowledged, by process and table. HAProxy goes on counting
+  // Last id acknowledged, by process and table. HAProxy goes on counting
   // from one session to the next (peers-protocol 6.2).
   static constexpr std::size_t kMaxAcked = 4096;
   std::unordered_map<std::string, u32> acked_;

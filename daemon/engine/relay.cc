@@ -233,12 +233,14 @@ void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
     }
   }
   Outgoing& out = outgoing(peer, *table);
-  if (out.wanted) {
-    const Shapes& shapes = book_.shapes(record.table);
-    send(peer,
-         variant(peer, out, *table,
-                 shapes.uniform() ? Shapes::kUnknown : shapes.of(PeerNo{record.origin})),
-         *table, entry, true, now);
+  if (!out.wanted) {
+    return;
+  }
+  const Shapes& shapes = book_.shapes(record.table);
+  const u8 shape = shapes.uniform() ? Shapes::kUnknown : shapes.of(PeerNo{record.origin});
+  send(peer, variant(peer, out, *table, shape), *table, entry, true, now);
+  if (shape == Shapes::kUnknown && peer.tracked()) {
+    peer.set_holds(record.table, record.slot, true);
   }
 }
 
@@ -330,7 +332,6 @@ void Relay::finish(Peer& peer, Walk& walk, Kind kind) {
   switch (kind) {
     case Kind::kLesson:
       peer.session.finish_lesson();
-      peer.in.held.clear();
       cli::log_info("{}: taught everything, {} entries", peer.who, rows);
       return;
     case Kind::kDifference:

@@ -27,6 +27,36 @@ void teaches(Hap& hap, std::vector<Taught> rows, u64 expire_ms = 60'000, bool fi
   };
 }
 
+void feed(World& world, Hap& hap, const peers::OutputBuffer& bytes) {
+  world.engine().feed(*hap.peer, bytes.pending(), world.now());
+  world.settle();
+}
+
+void append(peers::OutputBuffer& to, u8 type, u32 id, u32 expire_ms, std::string_view key,
+            const std::vector<u64>& cells) {
+  const shm::TableDefinition table = counters_table();
+  peers::SentStrings sent;
+  MemoryStrings strings;
+  ASSERT_TRUE(peers::encode_update(to, type, id, expire_ms, table, peers::RowShape(table),
+                                   {reinterpret_cast<const u8*>(key.data()), key.size()}, cells,
+                                   sent, strings));
+}
+
+// A row of its lesson that this HAProxy has from somebody else.
+void learned(World& world, Hap& hap, std::string_view key, const std::vector<u64>& cells,
+             u32 expire_ms) {
+  peers::OutputBuffer bytes;
+  append(bytes, peers::kTimedUpdate, 0x8000'0001, expire_ms, key, cells);
+  feed(world, hap, bytes);
+}
+
+// An untimed update with an id that was in the lesson.
+void repeat(World& world, Hap& hap, u32 id, std::string_view key, const std::vector<u64>& cells) {
+  peers::OutputBuffer bytes;
+  append(bytes, peers::kUpdate, id, 0, key, cells);
+  feed(world, hap, bytes);
+}
+
 TEST_F(LessonTest, WhatAHaproxyTeachesIsLearnedWithItsLife) {
   Hap& a = world.connect("a");
   teaches(a, {{"key", {1, 2}, 5000}});
@@ -50,12 +80,80 @@ TEST_F(LessonTest, TheUntimedRepetitionDoesNotExtendALife) {
   Hap& a = world.connect("a");
   teaches(a, {{"key", {1, 2}, 5000}});
   world.settle();
-  // HAProxy repeats what was not acknowledged before the lesson, with the same id: a new session
-  // with the same numbers stands for it.
+  repeat(world, a, 1, "key", {1, 2});
   EXPECT_EQ(world.entry("t", "key")->expire_left_ms(tick_of(world.now())), 5000U);
+  EXPECT_EQ(a.peer->session.counters().repeats, 1U);
   a.update(1, "key", {3, 4});  // a real change does
   world.settle();
   EXPECT_EQ(world.entry("t", "key")->expire_left_ms(tick_of(world.now())), 60'000U);
+}
+
+// HAProxy gives a row that still waits to be pushed no new id when it changes again.
+TEST_F(LessonTest, ARepetitionWithAnotherValueIsNews) {
+  Hap& a = world.connect("a");
+  Hap& b = world.connect("b");
+  teaches(a, {{"key", {1, 2}, 5000}});
+  world.pass(100);
+  repeat(world, a, 1, "key", {7, 8});
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 7U);
+  EXPECT_EQ(world.entry("t", "key")->expire_left_ms(tick_of(world.now())), 60'000U);
+  EXPECT_EQ(b.last("key")->cells[0], 7U);
+  world.pass(1000);
+  EXPECT_EQ(a.times("key"), 0U);
+}
+
+TEST_F(LessonTest, ARepetitionOfWhatLostAgainstANewerValueLosesAgain) {
+  Hap& b = world.connect("b");
+  world.settle();
+  b.define(1, counters_table());
+  b.update(1, "key", {100, 100});
+  world.pass(2000);
+  Hap& a = world.connect("a");
+  teaches(a, {{"key", {1, 2}, 5000}});
+  world.pass(100);
+  repeat(world, a, 1, "key", {1, 2});
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 100U);
+  world.pass(1000);
+  EXPECT_EQ(a.last("key")->cells[0], 100U);
+}
+
+TEST_F(LessonTest, ARowTaughtTwiceIsNewerTheSecondTime) {
+  Hap& a = world.connect("a");
+  teaches(a, {{"key", {1, 2}, 5000}, {"key", {3, 4}, 4900}});
+  world.pass(1000);
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 3U);
+  EXPECT_EQ(a.times("key"), 0U);
+}
+
+// What another HAProxy had learned from us arrives a little later there than where it came from,
+// and the deadlines tell it the wrong way round.
+TEST_F(LessonTest, ALearnedRowLosesAgainstOneOfTheSameMoment) {
+  Hap& a = world.connect("a");
+  Hap& b = world.connect("b");
+  teaches(a, {{"key", {5, 5}, 50'000}});
+  teaches(b, {}, 60'000, false);
+  world.settle();
+  learned(world, b, "key", {4, 4}, 50'500);
+  b.finish_lesson();
+  world.pass(1000);
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 5U);
+  EXPECT_EQ(a.times("key"), 0U);
+  EXPECT_EQ(b.last("key")->cells[0], 5U);
+}
+
+TEST_F(LessonTest, ALearnedRowThatIsClearlyNewerWins) {
+  Hap& a = world.connect("a");
+  Hap& b = world.connect("b");
+  teaches(a, {{"key", {4, 4}, 50'000}});
+  teaches(b, {}, 60'000, false);
+  world.settle();
+  learned(world, b, "key", {5, 5}, 58'000);
+  b.finish_lesson();
+  world.pass(1000);
+  const auto entry = world.entry("t", "key");
+  EXPECT_EQ(entry->value(shm::kGpc0), 5U);
+  EXPECT_EQ(entry->expire_left_ms(tick_of(world.now())), 57'000U);  // what was told, and not less
+  EXPECT_EQ(a.last("key")->cells[0], 5U);
 }
 
 TEST_F(LessonTest, ATaughtValueLosesAgainstANewerOne) {
@@ -66,7 +164,7 @@ TEST_F(LessonTest, ATaughtValueLosesAgainstANewerOne) {
   world.settle();
   Hap& b = world.connect("b");
   teaches(b, {{"key", {1, 1}, 30'000}, {"other", {2, 2}, 30'000}});
-  world.settle();
+  world.pass(1000);
   EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 100U);
   EXPECT_EQ(b.last("key")->cells[0], 100U);  // it gets the newer one
   EXPECT_EQ(b.times("other"), 0U);           // and not its own
@@ -81,7 +179,7 @@ TEST_F(LessonTest, ATaughtValueWinsAgainstAnOlderOne) {
   world.pass(40'000);
   Hap& b = world.connect("b");
   teaches(b, {{"key", {100, 100}, 50'000}});
-  world.settle();
+  world.pass(1000);
   EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 100U);
   EXPECT_EQ(a.last("key")->cells[0], 100U);
   EXPECT_EQ(b.times("key"), 0U);
@@ -101,7 +199,7 @@ TEST_F(LessonTest, OnlyTheDifferenceIsPushedAfterALesson) {
     rows.push_back({"key" + std::to_string(i), {i, i}, 60'000});
   }
   teaches(b, rows);
-  world.settle();
+  world.pass(1000);
   EXPECT_EQ(b.rows.size(), 100U);
   for (const Hap::Row& row : b.rows) {
     EXPECT_TRUE(row.timed);
@@ -120,8 +218,9 @@ TEST_F(LessonTest, WhatAHaproxyChangesMeanwhileIsNotPushedBack) {
   teaches(b, {}, 60'000, false);
   world.settle();
   b.finish_lesson();
-  b.update(1, "key", {7, 7});
   world.settle();
+  b.update(1, "key", {7, 7});
+  world.pass(1000);
   EXPECT_EQ(b.times("key"), 0U);
   EXPECT_EQ(a.last("key")->cells[0], 7U);
 }
@@ -170,7 +269,7 @@ TEST_F(LessonTest, HaproxysThatTeachTheSameAtOnceAreToldNothing) {
   world.settle();
   for (Hap* hap : {&a, &b, &c}) {
     hap->finish_lesson();
-    world.settle();
+    world.pass(1000);
   }
   EXPECT_EQ(world.table("t")->live(), 1000U);
   EXPECT_EQ(a.rows.size() + b.rows.size() + c.rows.size(), 0U);
@@ -287,7 +386,7 @@ TEST_F(LessonTest, AHaproxysOwnChangesWhileLineqdWasAwayWin) {
   world.restart();
   a = &world.connect("a", 7);
   teaches(*a, {{"key", {2, 2}, 0}}, 0);
-  world.settle();
+  world.pass(1000);
   EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 2U);
   EXPECT_TRUE(a->rows.empty());
 }
@@ -306,7 +405,7 @@ TEST_F(LessonTest, ARowAcknowledgedBeforeTheConnectionBrokeDoesNotWin) {
   world.settle();
   a = &world.connect("a", 7);
   teaches(*a, {{"key", {1, 1}, 0}}, 0);  // the same id again: acknowledged long ago
-  world.settle();
+  world.pass(1000);
   EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 5U);
   EXPECT_EQ(a->last("key")->cells[0], 5U);
 }
