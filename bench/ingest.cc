@@ -1,0 +1,305 @@
+// Updates per second that a receiver takes from one peer, and the CPU time it spends on a million
+// of them: lineqd or a real HAProxy, by the same bytes.
+#include <dirent.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "bench/load_peer.h"
+#include "tools/cli/exit_codes.h"
+#include "tools/cli/options.h"
+
+namespace lineq::bench {
+namespace {
+
+constexpr std::string_view kName = "ingest";
+
+constexpr auto kOptions = std::to_array<cli::Option>({
+    {"port", 'p', "PORT", "where the receiver listens on 127.0.0.1", "11111"},
+    {"pid", 0, "PID", "the receiver's process, for its CPU time", "who listens on the port"},
+    {"shape", 's', "SHAPE", "uuid: string keys, gpc1; ip: ip keys, two counters, two rates",
+     "uuid"},
+    {"ids", 'i', "IDS", "incremental or absolute update ids", "incremental"},
+    {"keys", 'k', "N", "different keys", "1000000"},
+    {"updates", 'u', "N", "updates after every key was inserted once", "5000000"},
+    {"our-name", 0, "NAME", "what we call ourselves", "bench"},
+    {"their-name", 0, "NAME", "what we call the receiver", "lineq"},
+    {"output", 'o', "FORMAT", "text or json", "text"},
+    {"print-haproxy-cfg", 0, "", "print the configuration of a HAProxy that can be the receiver",
+     ""},
+});
+constexpr auto kExamples = std::to_array<std::string_view>({
+    "ingest -p 11111                              lineqd on its usual port",
+    "ingest -p 2311 --print-haproxy-cfg > h.cfg; haproxy -db -f h.cfg & ingest -p 2311",
+});
+constexpr cli::Program kProgram{
+    kName,    "[OPTION]...", "Streams stick-table updates to a receiver and measures it.",
+    kOptions, kExamples,     false};
+
+// ---- the receiver's process --------------------------------------------------------------------
+
+// The inode of the socket that listens on `port`.
+std::optional<std::string> listening_inode(u16 port) {
+  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream file(table);
+    std::string line;
+    while (std::getline(file, line)) {
+      std::istringstream words(line);
+      std::string number, local, remote, state, queues, timer, retransmits, uid, timeout, inode;
+      words >> number >> local >> remote >> state >> queues >> timer >> retransmits >> uid >>
+          timeout >> inode;
+      if (state == "0A" && local.ends_with(fmt::format(":{:04X}", port))) {
+        return inode;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+bool has_socket(const std::string& pid, const std::string& inode) {
+  const std::string directory = "/proc/" + pid + "/fd";
+  const std::string wanted = "socket:[" + inode + "]";
+  DIR* const fds = ::opendir(directory.c_str());
+  if (fds == nullptr) {
+    return false;
+  }
+  bool found = false;
+  while (const dirent* entry = found ? nullptr : ::readdir(fds)) {
+    std::array<char, 64> target{};
+    const std::string link = directory + "/" + entry->d_name;
+    const ssize_t n = ::readlink(link.c_str(), target.data(), target.size());
+    found = n > 0 && std::string_view(target.data(), static_cast<std::size_t>(n)) == wanted;
+  }
+  ::closedir(fds);
+  return found;
+}
+
+// The youngest process with that socket: of HAProxy's master and worker the worker.
+std::optional<long> pid_of_listener(u16 port) {
+  const std::optional<std::string> inode = listening_inode(port);
+  std::optional<long> pid;
+  DIR* const processes = inode ? ::opendir("/proc") : nullptr;
+  while (const dirent* entry = processes != nullptr ? ::readdir(processes) : nullptr) {
+    const long candidate = std::strtol(entry->d_name, nullptr, 10);
+    if (candidate > pid.value_or(0) && has_socket(entry->d_name, *inode)) {
+      pid = candidate;
+    }
+  }
+  if (processes != nullptr) {
+    ::closedir(processes);
+  }
+  return pid;
+}
+
+// User and system time of all threads.
+std::optional<double> cpu_seconds(long pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string line;
+  std::getline(file, line);
+  const std::size_t name_end = line.rfind(')');
+  if (name_end == std::string::npos) {
+    return std::nullopt;
+  }
+  std::istringstream words(line.substr(name_end + 1));
+  std::string word;
+  constexpr int kBeforeUtime = 11;  // state is the first
+  for (int i = 0; i < kBeforeUtime; ++i) {
+    words >> word;
+  }
+  double user = 0;
+  double system = 0;
+  words >> user >> system;
+  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+// ---- report ------------------------------------------------------------------------------------
+
+struct Phase {
+  std::string_view name;
+  Measured measured;
+  std::optional<double> cpu;  // of the receiver
+
+  double rate() const { return static_cast<double>(measured.updates) / measured.seconds; }
+  std::optional<double> cpu_per_million() const {
+    return cpu ? std::optional(*cpu * 1e6 / static_cast<double>(measured.updates)) : std::nullopt;
+  }
+};
+
+void print_text(const Phase& phase) {
+  fmt::print(
+      "{:<8} {:>10} in {:7.3f} s = {:>10.0f} /s   receiver {} CPU-s per million   sender {:.3f}"
+      " CPU-s\n",
+      phase.name, phase.measured.updates, phase.measured.seconds, phase.rate(),
+      phase.cpu ? fmt::format("{:.3f}", *phase.cpu_per_million()) : "?",
+      phase.measured.sender_cpu_seconds);
+}
+
+std::string json_of(const Phase& phase) {
+  return fmt::format(
+      R"("{}":{{"updates":{},"seconds":{:.6f},"per_second":{:.0f},"cpu_seconds_per_million":{},)"
+      R"("sender_cpu_seconds":{:.3f}}})",
+      phase.name, phase.measured.updates, phase.measured.seconds, phase.rate(),
+      phase.cpu ? fmt::format("{:.4f}", *phase.cpu_per_million()) : "null",
+      phase.measured.sender_cpu_seconds);
+}
+
+// A receiver that takes what we send: it must know us as a peer, and a rule must use the table.
+std::string haproxy_config(const Load& load) {
+  const bool uuid = load.shape == Shape::kUuid;
+  return fmt::format(
+      "global\n"
+      "    localpeer {0}\n"
+      "    nbthread 1\n"
+      "\n"
+      "defaults\n"
+      "    mode http\n"
+      "    timeout connect 1s\n"
+      "    timeout client 10s\n"
+      "    timeout server 10s\n"
+      "\n"
+      "peers lq\n"
+      "    bind 127.0.0.1:{1}\n"
+      "    server {0}\n"
+      "    server {2} 127.0.0.1:9\n"
+      "    table {3}\n"
+      "\n"
+      "frontend fe\n"
+      "    bind unix@/tmp/{0}-{1}.sock\n"
+      "    http-request track-sc0 {4}\n",
+      load.their_name, load.port, load.our_name,
+      uuid
+          ? fmt::format("bench_uuid type string len 36 size {} expire 1h store gpc1", load.keys)
+          : fmt::format("bench_ip type ip size {} expire 1h store gpc0,conn_cnt,http_req_rate(10s),"
+                        "bytes_out_rate(1m)",
+                        load.keys),
+      uuid ? "path table lq/bench_uuid" : "src table lq/bench_ip");
+}
+
+// ---- main --------------------------------------------------------------------------------------
+
+struct Wishes {
+  Load load;
+  u64 updates = 5000000;
+  std::optional<long> pid;
+  bool json = false;
+};
+
+template <typename T>
+bool number(const cli::CommandLine& line, std::string_view option, u64 least, u64 most, T& out) {
+  const std::optional<std::string_view> text = line.value(option);
+  if (!text) {
+    return true;
+  }
+  u64 n = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), n);
+  out = static_cast<T>(n);
+  return error == std::errc() && end == text->data() + text->size() && n >= least && n <= most;
+}
+
+Result<Wishes> wishes_of(const cli::CommandLine& line) {
+  const auto invalid = [](std::string_view what) {
+    return Error{ErrorCode::kInvalid, std::string(what)};
+  };
+  Wishes wishes;
+  wishes.load.port = 11111;
+  long pid = 0;
+  if (!number(line, "port", 1, 65535, wishes.load.port) ||
+      !number(line, "keys", 1, 1U << 24, wishes.load.keys) ||
+      !number(line, "updates", 0, 1U << 31, wishes.updates) ||
+      !number(line, "pid", 1, 1U << 30, pid)) {
+    return invalid("port, pid, keys (to 16777216) and updates (to 2^31) are numbers");
+  }
+  if (pid != 0) {
+    wishes.pid = pid;
+  }
+  const std::string_view shape = line.value("shape").value_or("uuid");
+  const std::string_view ids = line.value("ids").value_or("incremental");
+  const std::string_view output = line.value("output").value_or("text");
+  if (shape != "uuid" && shape != "ip") {
+    return invalid("a shape is uuid or ip");
+  }
+  if (ids != "incremental" && ids != "absolute") {
+    return invalid("ids are incremental or absolute");
+  }
+  if (output != "text" && output != "json") {
+    return invalid("output is text or json");
+  }
+  wishes.load.shape = shape == "uuid" ? Shape::kUuid : Shape::kIp;
+  wishes.load.ids = ids == "absolute" ? Ids::kAbsolute : Ids::kIncremental;
+  wishes.load.our_name = line.value("our-name").value_or(wishes.load.our_name);
+  wishes.load.their_name = line.value("their-name").value_or(wishes.load.their_name);
+  wishes.json = output == "json";
+  return wishes;
+}
+
+int fail(std::string_view what) {
+  fmt::print(stderr, "{}: {}\n", kName, what);
+  return cli::kExitNotFound;
+}
+
+int measure(const Wishes& wishes) {
+  LoadPeer peer(wishes.load);
+  if (const Status status = peer.connect(); !status) {
+    return fail(status.error().what);
+  }
+  const std::optional<long> pid = wishes.pid ? wishes.pid : pid_of_listener(wishes.load.port);
+  const auto receiver_cpu = [&] { return pid ? cpu_seconds(*pid) : std::nullopt; };
+  std::vector<Phase> phases;
+  for (const bool inserts : {true, false}) {
+    const std::optional<double> before = receiver_cpu();
+    const Result<Measured> measured = inserts ? peer.fill() : peer.update(wishes.updates);
+    if (!measured) {
+      return fail(measured.error().what);
+    }
+    const std::optional<double> after = receiver_cpu();
+    phases.push_back({inserts ? "insert" : "update", *measured,
+                      before && after ? std::optional(*after - *before) : std::nullopt});
+    if (!wishes.json) {
+      print_text(phases.back());
+    }
+    if (wishes.updates == 0) {
+      break;
+    }
+  }
+  if (wishes.json) {
+    std::string json = fmt::format(
+        R"({{"shape":"{}","ids":"{}","keys":{})", wishes.load.shape == Shape::kUuid ? "uuid" : "ip",
+        wishes.load.ids == Ids::kAbsolute ? "absolute" : "incremental", wishes.load.keys);
+    for (const Phase& phase : phases) {
+      json += "," + json_of(phase);
+    }
+    fmt::print("{}}}\n", json);
+  }
+  return std::fflush(stdout) == 0 ? cli::kExitFine : fail("cannot write the output");
+}
+
+int run(int argc, char** argv) {
+  const cli::CommandLine line = cli::read_command_line(kProgram, argc, argv);
+  if (line.exit_code) {
+    return *line.exit_code;
+  }
+  const Result<Wishes> wishes = wishes_of(line);
+  if (!wishes) {
+    return cli::usage_error(kName, wishes.error().what);
+  }
+  if (line.has("print-haproxy-cfg")) {
+    fmt::print("{}", haproxy_config(wishes->load));
+    return cli::kExitFine;
+  }
+  return measure(*wishes);
+}
+
+}  // namespace
+}  // namespace lineq::bench
+
+int main(int argc, char** argv) {
+  return lineq::bench::run(argc, argv);
+}
