@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <fmt/core.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -225,13 +226,7 @@ Status Server::listen_unix() {
 
 void Server::accept(Listening& listening, int status) {
   if (status != 0) {
-    // No descriptor left: libuv has closed the newcomer, so the loop does not spin on it.
     ++stats_.refused;
-    static cli::LogLimit limit;
-    if (const auto hidden = limit.admit("accept", uv_now(&loop_))) {
-      cli::log_warning("a connection was closed at once: {} ({} more since the last line)",
-                       uv_strerror(status), *hidden);
-    }
     return;
   }
   auto* connection = new Connection(*this, listening.is_unix);
@@ -245,11 +240,30 @@ void Server::accept(Listening& listening, int status) {
     return connection->close();
   }
   ++stats_.accepted;
+  warn_if_descriptors_end(*connection);
   if (!admit(*connection)) {
     ++stats_.refused;
     return connection->refuse();
   }
   connection->start();
+}
+
+// When none is left libuv closes newcomers at once, so that the loop does not spin on them, and
+// tells nobody: this is the last moment to say so.
+void Server::warn_if_descriptors_end(Connection& connection) {
+  constexpr rlim_t kFew = 8;
+  rlimit limit{};
+  uv_os_fd_t fd = -1;
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  uv_fileno(reinterpret_cast<uv_handle_t*>(connection.stream()), &fd);
+  if (static_cast<rlim_t>(fd) + kFew < limit.rlim_cur) {
+    return;
+  }
+  if (const auto hidden = descriptor_warnings_.admit("descriptors", uv_now(&loop_))) {
+    cli::log_warning(
+        "nearly all of {} file descriptors are in use: connections beyond are closed at once",
+        limit.rlim_cur);
+  }
 }
 
 bool Server::admit(Connection& connection) {

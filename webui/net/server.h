@@ -21,6 +21,7 @@
 
 #include "shm/support/ints.h"
 #include "shm/support/result.h"
+#include "tools/cli/log.h"
 #include "webui/http/request.h"
 #include "webui/http/router.h"
 #include "webui/http/stats.h"
@@ -85,6 +86,7 @@ class Server {
   Status bind_tcp(const sockaddr* address, socklen_t bytes);
   void accept(Listening& listening, int status);
   bool admit(Connection& connection);
+  void warn_if_descriptors_end(Connection& connection);
   void closed(Connection& connection);
   void run_soon(Connection& connection);
   void run();
@@ -110,6 +112,7 @@ class Server {
   live::Broadcast status_;
   std::vector<char> read_buffer_;  // one for all: libuv reads right after it asks for it
   http::Stats stats_;
+  cli::LogLimit descriptor_warnings_;
 };
 
 }  // namespace lineq::webnet
