@@ -146,7 +146,7 @@ struct Inbound {
   SegmentMs started_ms = 0;    // the lesson was asked for
   SegmentMs last_ms = 0;       // something of the lesson, or a repetition, came last
   u64 end_position = ~u64{0};  // its changes before this feed position were lessons
-  std::vector<SlotSet> held;   // by table number: slots whose values it evidently has
+  std::vector<SlotSet> held;   // by table number: slots that have the values it told last
 };
 
 class Peer final : public peers::SessionEvents {

@@ -239,9 +239,6 @@ void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
   const Shapes& shapes = book_.shapes(record.table);
   const u8 shape = shapes.uniform() ? Shapes::kUnknown : shapes.of(PeerNo{record.origin});
   send(peer, variant(peer, out, *table, shape), *table, entry, true, now);
-  if (shape == Shapes::kUnknown && peer.tracked()) {
-    peer.set_holds(record.table, record.slot, true);
-  }
 }
 
 // --- walks ---

@@ -133,6 +133,7 @@ TEST_F(EngineTest, CountersOfAPeerAreInTheSegment) {
   Hap& a = world.connect("a");
   Hap& b = world.connect("b");
   world.settle();
+  world.pass(1'000);  // lessons are over
   a.define(1, counters_table());
   a.update(1, "key", {1, 1});
   world.pass(3'500);

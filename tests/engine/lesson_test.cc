@@ -141,6 +141,20 @@ TEST_F(LessonTest, ALearnedRowLosesAgainstOneOfTheSameMoment) {
   EXPECT_EQ(b.last("key")->cells[0], 5U);
 }
 
+TEST_F(LessonTest, AStaleRowDoesNotOverwriteWhatTheTeacherWasSentMeanwhile) {
+  Hap& a = world.connect("a");
+  Hap& b = world.connect("b");
+  teaches(b, {}, 60'000, false);
+  world.settle();
+  a.define(1, counters_table());
+  a.update(1, "key", {5, 5});
+  world.settle();
+  ASSERT_EQ(b.times("key"), 1U);
+  learned(world, b, "key", {4, 4}, 60'000);  // on its way since before
+  EXPECT_EQ(world.entry("t", "key")->value(shm::kGpc0), 5U);
+  EXPECT_EQ(a.times("key"), 0U);
+}
+
 TEST_F(LessonTest, ALearnedRowThatIsClearlyNewerWins) {
   Hap& a = world.connect("a");
   Hap& b = world.connect("b");
