@@ -21,7 +21,7 @@ class SettingsTest : public testing::Test {
     path_ = directory_ + "/lineq.cfg";
     for (const char* variable :
          {"LINEQ_INSTANCE", "LINEQ_CONTROL", "SERVICE_TCP_HOST", "SERVICE_TCP_PORT",
-          "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE", "SERVICE_NAME", "LINEQ_SHM_OWNER",
+          "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE", "LINEQ_PEER_NAME", "LINEQ_SHM_OWNER",
           "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
       ::unsetenv(variable);
     }
@@ -70,7 +70,7 @@ TEST_F(SettingsTest, WithoutAFileTheDefaultsHold) {
 TEST_F(SettingsTest, TheOriginalsFileIsUnderstood) {
   write(R"({
     "tcp_host": "10.0.0.1", "TCP_PORT": "10000", "web_port": 9090, "Service_Mode": "agg",
-    "service_name": "lineQ",
+    "peer_name": "lineQ",
     "vwr_inactivity_duration": 5,
     "routes": {"shop": {"vwr_active_users": 20, "path": "/"}}
   })");
@@ -139,10 +139,10 @@ TEST_F(SettingsTest, AWrongValueNamesPlaceKeyValueAndWhatIsAllowed) {
                             R"({"instance": ".."})",
                             R"({"control": "relative.sock"})",
                             R"({"web_host": "unix@relative"})",
-                            R"({"tcp_host": "unix@/x"})",
+                            R"({"tcp_host": "unix@x"})",
                             R"({"log": "syslog:local8"})",
                             R"({"log_level": "loud"})",
-                            R"({"service_name": "a b"})",
+                            R"({"peer_name": "a b"})",
                             R"({"shm_owner": "nobody-has-this-name"})"}) {
     EXPECT_NE(mistake(wrong).find("is not allowed; allowed: "), std::string::npos) << wrong;
   }

@@ -198,7 +198,7 @@ struct Row {
   std::string (*show)(const Settings&);  // "" = unset
 };
 
-// The file's keys tcp_host .. service_name, and SERVICE_*, are those of the original LineQ.
+// The file's keys tcp_host .. service_mode, and SERVICE_*, are those of the original LineQ.
 constexpr auto kRows = std::to_array<Row>({
     {"instance", "LINEQ_INSTANCE", "instance", 'n', "NAME", "default",
      "1 to 64 of A-Z a-z 0-9 _ . -", "which LineQ: names the segment and the control socket",
@@ -217,10 +217,10 @@ constexpr auto kRows = std::to_array<Row>({
      },
      [](const Settings& s) { return s.control; }},
     {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", 0, "HOST", "localhost",
-     "a host name or an address", "where HAProxys connect", kD | kW, false,
+     "a host name, an address, or unix@/PATH", "where HAProxys connect", kD | kW, false,
      [](Settings& s, std::string_view v) {
        s.tcp_host = v;
-       return host_name(v);
+       return host_name(v) || unix_path(v).has_value();
      },
      [](const Settings& s) { return s.tcp_host; }},
     {"tcp_port", "SERVICE_TCP_PORT", "tcp-port", 0, "PORT", "11111", "a port, 1 to 65535",
@@ -252,7 +252,7 @@ constexpr auto kRows = std::to_array<Row>({
      "what to do with the tables", kD, false,
      [](Settings& s, std::string_view v) { return word(kModes, v, s.mode); },
      [](const Settings& s) { return text_of(kModes, s.mode); }},
-    {"service_name", "SERVICE_NAME", "peer-name", 0, "NAME", "lineq",
+    {"peer_name", "LINEQ_PEER_NAME", "peer-name", 0, "NAME", "lineq",
      "1 to 128 printable characters without blanks", "our name in HAProxy's peers section", kD | kW,
      false,
      [](Settings& s, std::string_view v) {
