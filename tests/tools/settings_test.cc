@@ -21,8 +21,8 @@ class SettingsTest : public testing::Test {
     path_ = directory_ + "/lineq.cfg";
     for (const char* variable :
          {"LINEQ_INSTANCE", "LINEQ_CONTROL", "SERVICE_TCP_HOST", "SERVICE_TCP_PORT",
-          "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE", "LINEQ_PEER_NAME", "LINEQ_SHM_OWNER",
-          "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
+          "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE", "LINEQ_PEER_NAME",
+          "LINEQ_SHM_OWNER", "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
       ::unsetenv(variable);
     }
   }
