@@ -118,7 +118,7 @@ std::map<std::string, TableRow> comparable(const TableDump& dump,
 }
 
 std::string PeerStatus::session() const {
-  return established ? fmt::format("connection {} from {}", new_conn, source) : "none";
+  return established ? fmt::format("session {} at {}", new_conn, context) : "none";
 }
 
 PeerStatus parse_show_peers(std::string_view text, std::string_view peer) {
@@ -137,7 +137,7 @@ PeerStatus parse_show_peers(std::string_view text, std::string_view peer) {
   status.collisions = number_after(status.text, "coll=");
   status.protocol_errors = number_after(status.text, "proto_err=");
   status.no_heartbeat = number_after(status.text, "no_hbt=");
-  status.source = word_after(status.text, "src=");
+  status.context = word_after(status.text, "appctx:");
   // ESTA is set on both sides' status 200; the stream has to be there as well.
   status.established = status.last_status == "ESTA" &&
                        status.text.find("appctx:") != std::string::npos &&

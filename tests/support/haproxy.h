@@ -48,8 +48,8 @@ std::map<std::string, TableRow> comparable(const TableDump& dump,
 struct PeerStatus {
   bool established = false;
   std::string last_status;  // ESTA, CONN, NAME, ...
-  std::string source;       // our end of the connection: address:port
-  u64 new_conn = 0;         // sessions tried so far
+  std::string context;      // address of the session's state in HAProxy
+  u64 new_conn = 0;         // sessions opened so far
   u64 collisions = 0;
   u64 protocol_errors = 0;
   u64 no_heartbeat = 0;

@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <mutex>
 
 #include <fmt/format.h>
 
@@ -15,11 +18,26 @@ namespace lineq::test {
 namespace {
 
 constexpr std::string_view kShmDir = "/dev/shm";
+constexpr std::string_view kObjectPrefix = "lineq.test-";
 
 std::string build_dir() {
   // This program is BUILD/tests/FOLDER/PROGRAM.
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
   return self.parent_path().parent_path().parent_path().string();
+}
+
+// What tests left that were killed: their names carry the process id.
+void remove_orphans() {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(kShmDir, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kObjectPrefix)) {
+      const pid_t pid = std::atoi(name.c_str() + kObjectPrefix.size());
+      if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) {
+        ::unlink(entry.path().c_str());
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -40,6 +58,8 @@ TempDir::~TempDir() {
 }
 
 TempInstance::TempInstance() {
+  static std::once_flag once;
+  std::call_once(once, remove_orphans);
   static std::atomic<u32> count{0};
   name_ = fmt::format("test-{}-{}", ::getpid(), ++count);
 }
