@@ -73,7 +73,7 @@ function sign(node, kind) {
 // A span of time up to now, exact on hover.
 function since(node, ms, now) {
   if (ms === null || ms === undefined) {
-    text(node, '–');
+    text(node, ms === null ? '–' : '');
     title(node, '');
     return;
   }
@@ -175,7 +175,7 @@ function showPeer(row, p, now) {
   sign(row.mark, PEER_SIGNS[p.state]);
   text(row.word, PEER_WORDS[p.state]);
   flag(row.word, 'alarm', p.state === 'down');
-  since(row.age, p.since_ms, now);
+  since(row.age, p.state === 'unknown' ? undefined : p.since_ms, now);
   since(row.last, p.silent_ms, now);
   flag(row.last, 'alarm', p.state === 'up' && p.silent_ms > SILENT_MS);
   text(row.into, rate(p.in_per_s));
@@ -184,8 +184,9 @@ function showPeer(row, p, now) {
   title(row.out, plural(p.updates_out, 'update') + ' sent');
   text(row.lag, whole.format(p.lag));
   flag(row.lag, 'alarm', p.lag > LAG);
-  text(row.sync.main, 'from it ' + LESSON[p.taught_us]);
-  text(row.sync.sub, 'to it ' + LESSON[p.we_taught]);
+  const same = p.taught_us === p.we_taught;
+  text(row.sync.main, same ? LESSON[p.taught_us] : 'from it: ' + LESSON[p.taught_us]);
+  text(row.sync.sub, same ? '' : 'to it: ' + LESSON[p.we_taught]);
   title(row.sync.main, plural(p.resyncs_in, 'resynchronisation') + ' received');
   title(row.sync.sub, plural(p.resyncs_out, 'resynchronisation') + ' sent');
   text(row.errors, whole.format(p.protocol_errors));
@@ -221,6 +222,9 @@ const tableRows = new Rows($('tables').tBodies[0], (t) => {
   };
 });
 
+// http_req_rate(10000) as it is written in a configuration: http_req_rate(10s).
+const withPeriod = (column) => column.replace(/\((\d+)\)/, (_, ms) => '(' + duration(Number(ms)).replace(' ', '') + ')');
+
 function tableNote(t) {
   const words = [];
   if (t.refused) words.push(plural(t.refused, 'entry').replace('entrys', 'entries') + ' refused, full');
@@ -243,7 +247,7 @@ function showTable(row, t, now) {
   since(row.changed, t.updated_ms, now);
   text(row.expiry, duration(t.expire_ms));
   text(row.memory, bytes(t.bytes));
-  text(row.columns, t.columns.join(', ') || 'the key alone');
+  text(row.columns, t.columns.map(withPeriod).join(', ') || 'the key alone');
 }
 
 // ---- what is wrong -----------------------------------------------------------------------------
@@ -413,6 +417,7 @@ function showMachine(s) {
   counterRows.show(counters, (c) => c[0], (row, [name, value]) => {
     text(row.name, name.replaceAll('_', ' '));
     text(row.value, name.includes('bytes') ? bytes(value) : whole.format(value));
+    flag(row.value, 'zero', value === 0);
   });
 }
 
@@ -429,7 +434,7 @@ function show(s) {
   text($('instance'), s.instance);
   text($('version'), 'LineQ ' + s.version);
   for (const node of document.querySelectorAll('.asof')) {
-    text(node, stale ? 'as of ' + clock(now) : '');
+    text(node, stale ? 'as of ' + clock(s.time_ms - s.daemon.heartbeat_age_ms) : '');
   }
 
   const problems = problemsOf(s);

@@ -1,0 +1,239 @@
+// A segment for pages to be looked at, moved from scene to scene by words on stdin, each answered
+// by `ok`. Usage: scene INSTANCE
+//
+//   open      a daemon: a writer with a heartbeat
+//   busy      HAProxys with traffic, tables with entries
+//   trouble   one HAProxy is down, one silent and behind
+//   fill N    table `many` with N entries
+//   stall     the heartbeat stops
+//   die       the daemon is gone, as after a kill
+//   quit      and nothing is left behind
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "tests/shm/segment.h"
+#include "tests/support/process.h"
+
+namespace lineq {
+namespace {
+
+using shm::define;
+using shm::KeyType;
+using shm::PeerCounter;
+
+class Scene {
+ public:
+  explicit Scene(std::string instance) : instance_(std::move(instance)) {}
+
+  void open() {
+    shm::WriterOptions options;
+    options.instance = instance_;
+    options.feed_log2 = 16;
+    auto writer = shm::Writer::attach(options);
+    if (!writer) {
+      fmt::print(stderr, "scene: {}\n", writer.error().what);
+      std::exit(1);
+    }
+    writer_ = writer.take();
+    beating_ = true;
+  }
+
+  void busy() {
+    peers_.clear();
+    add_peer("hap-fra1", "10.20.0.11", 812);
+    add_peer("hap-fra2", "10.20.0.12", 790);
+    add_peer("hap-ams1", "10.30.0.11", 1204);
+    // What somebody might call a HAProxy to see what happens.
+    add_peer("<img src=x onerror=alert(1)>", "fd00::30:12", 77);
+    for (const PeerNo peer : peers_) {
+      writer_->set_peer_counter(peer, PeerCounter::lesson_in, 2);
+      writer_->set_peer_counter(peer, PeerCounter::lesson_out, 2);
+      writer_->add_peer_counter(peer, PeerCounter::resyncs_in);
+      writer_->add_peer_counter(peer, PeerCounter::resyncs_out);
+    }
+    for (u32 i = 0; i < 1200; ++i) {
+      put(users_, fmt::format("{:08x}-5717-4562-b3fc-2c963f66afa6", i * 2654435761U), {1});
+    }
+    for (u32 i = 0; i < 300; ++i) {
+      put(addresses_, std::string{10, 0, static_cast<char>(i >> 8), static_cast<char>(i)},
+          {7 * i, 0, i % 40, i % 50, u64{i} << 24});
+    }
+    const u64 server = writer_->intern("shop/web-3");
+    put(sticky_, "\"><script>alert(1)</script>", {server, 1, 2, 3});
+    put(sticky_, "caf\xc3\xa9 \xff\xfe", {0, 4, 5, 6});
+    busy_ = true;
+  }
+
+  void trouble() {
+    writer_->peer_down(peers_[2], writer_->now());
+    writer_->set_peer_counter(peers_[1], PeerCounter::lag, 52300);
+    writer_->add_peer_counter(peers_[1], PeerCounter::protocol_errors, 3);
+    writer_->set_peer_counter(peers_[0], PeerCounter::lesson_in, 1);
+    writer_->add_counter(shm::DaemonCounter::handshake_errors, 2);
+    trouble_ = true;
+  }
+
+  void fill(u32 n) {
+    shm::Table& table = *writer_->table_for(many_, writer_->now())->table;
+    const shm::ColumnMap columns(many_, table.info());
+    const u64 one = 1;
+    std::array<std::string, shm::Table::kBatch> keys;
+    std::array<shm::Change, shm::Table::kBatch> changes;
+    std::array<shm::Applied, shm::Table::kBatch> applied;
+    for (u32 i = 0; i < n;) {
+      std::size_t batch = 0;
+      for (; batch < keys.size() && i < n; ++batch, ++i) {
+        keys.at(batch) = fmt::format("{:036}", i);
+        changes.at(batch).key = shm::bytes(keys.at(batch));
+        changes.at(batch).cells = &one;
+      }
+      table.apply(columns, std::span(changes).first(batch), kNoPeer, writer_->now(),
+                  std::span(applied).first(batch));
+      writer_->work_some();
+      if (i % 65536 == 0) {
+        writer_->heartbeat(writer_->now());
+      }
+    }
+  }
+
+  void stall() { beating_ = false; }
+  void die() {
+    writer_.reset();
+    busy_ = false;
+    trouble_ = false;
+  }
+
+  // Every 100 ms.
+  void tick() {
+    if (writer_ == nullptr || !beating_) {
+      return;
+    }
+    const SegmentMs now = writer_->now();
+    writer_->heartbeat(now);
+    if (!busy_) {
+      return;
+    }
+    ++ticks_;
+    for (std::size_t i = 0; i < peers_.size(); ++i) {
+      if (trouble_ && (i == 1 || i == 2)) {
+        continue;
+      }
+      writer_->set_peer_counter(peers_[i], PeerCounter::last_received_ms, now);
+      writer_->add_peer_counter(peers_[i], PeerCounter::updates_in, 120 + 37 * i + ticks_ % 9);
+      writer_->add_peer_counter(peers_[i], PeerCounter::updates_out, 400 + ticks_ % 7);
+    }
+    writer_->add_counter(shm::DaemonCounter::updates_in, 700 + ticks_ % 30);
+    writer_->add_counter(shm::DaemonCounter::updates_out, 1600 + ticks_ % 30);
+    for (u32 i = 0; i < 20; ++i) {
+      put(users_, fmt::format("{:08x}-5717-4562-b3fc-2c963f66afa6", i * 2654435761U), {1});
+    }
+  }
+
+ private:
+  void add_peer(std::string_view name, std::string_view address, u64 pid) {
+    shm::PeerIdentity identity;
+    identity.remote_name = name;
+    identity.local_name = "lineq";
+    identity.address = address;
+    identity.remote_pid = pid;
+    peers_.push_back(*writer_->peer_up(identity, writer_->now()));
+    writer_->set_peer_counter(peers_.back(), PeerCounter::last_received_ms, writer_->now() + 1);
+  }
+  void put(const shm::TableDefinition& definition, std::string_view key, std::vector<u64> cells) {
+    shm::set(*writer_->table_for(definition, writer_->now())->table, definition, key,
+             std::move(cells), writer_->now());
+  }
+
+  const shm::TableDefinition users_ = define("users", KeyType::kString, 37, {shm::kGpc1}, 300'000);
+  const shm::TableDefinition addresses_ =
+      define("per_address", KeyType::kIp, 4, {shm::kConnCnt, shm::kHttpReqRate, shm::kBytesOutCnt},
+             1'800'000);
+  const shm::TableDefinition sticky_ =
+      define("/section/sticky", KeyType::kString, 65, {shm::kServerKey, shm::kGpc}, 86'400'000, 3);
+  const shm::TableDefinition many_ = define("many", KeyType::kString, 37, {shm::kGpc1}, 3'600'000);
+
+  std::string instance_;
+  std::unique_ptr<shm::Writer> writer_;
+  std::vector<PeerNo> peers_;
+  bool beating_ = false;
+  bool busy_ = false;
+  bool trouble_ = false;
+  u64 ticks_ = 0;
+};
+
+void obey(Scene& scene, const std::string& line) {
+  if (line == "open") {
+    scene.open();
+  } else if (line == "busy") {
+    scene.busy();
+  } else if (line == "trouble") {
+    scene.trouble();
+  } else if (line == "stall") {
+    scene.stall();
+  } else if (line == "die") {
+    scene.die();
+  } else if (line.starts_with("fill ")) {
+    u32 n = 0;
+    std::from_chars(line.data() + 5, line.data() + line.size(), n);
+    scene.fill(n);
+  } else {
+    fmt::print(stderr, "scene: what is '{}'?\n", line);
+    std::exit(1);
+  }
+  fmt::print("ok\n");
+  std::fflush(stdout);
+}
+
+void remove_objects(const std::string& instance) {
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+    if (entry.path().filename().string().starts_with("lineq." + instance + ".")) {
+      std::filesystem::remove(entry.path());
+    }
+  }
+}
+
+void play(const std::string& instance) {
+  Scene scene(instance);
+  std::string pending;
+  for (;;) {
+    pollfd in{STDIN_FILENO, POLLIN, 0};
+    if (::poll(&in, 1, 100) > 0) {
+      std::array<char, 4096> buffer{};
+      const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+      if (n <= 0) {
+        return;
+      }
+      pending.append(buffer.data(), static_cast<std::size_t>(n));
+      for (std::size_t end = 0; (end = pending.find('\n')) != std::string::npos;) {
+        const std::string line = pending.substr(0, end);
+        pending.erase(0, end + 1);
+        if (line == "quit") {
+          return;
+        }
+        obey(scene, line);
+      }
+    }
+    scene.tick();
+  }
+}
+
+}  // namespace
+}  // namespace lineq
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    fmt::print(stderr, "usage: scene INSTANCE\n");
+    return 1;
+  }
+  lineq::play(argv[1]);
+  lineq::remove_objects(argv[1]);
+  return 0;
+}

@@ -1,0 +1,125 @@
+// What every browser test needs: a segment that can be moved from scene to scene, lineq-web over it,
+// Chromium, axe-core.
+import assert from 'node:assert/strict';
+import {spawn} from 'node:child_process';
+import {mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {createRequire} from 'node:module';
+import {createServer} from 'node:net';
+import {tmpdir} from 'node:os';
+import path from 'node:path';
+import {chromium} from 'playwright-core';
+
+const need = (name) => {
+  const value = process.env[name];
+  if (!value) throw new Error(name + ' is not set: run this by meson test');
+  return value;
+};
+export const shots = need('LINEQ_SHOTS');
+mkdirSync(shots, {recursive: true});
+
+export const PATIENCE = 20000;
+
+export async function until(condition, what) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    if (await condition()) return;
+    if (Date.now() > end) assert.fail('waited in vain for ' + what);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  const {port} = server.address();
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+// Ends with this process, however that ends.
+const children = new Set();
+process.on('exit', () => { for (const child of children) child.kill('SIGKILL'); });
+
+function run(program, args, env = {}) {
+  const child = spawn(program, args, {env: {...process.env, ...env}, stdio: ['pipe', 'pipe', 'pipe']});
+  children.add(child);
+  // Alone it keeps nobody waiting: a failed test must end.
+  for (const handle of [child, child.stdin, child.stdout, child.stderr]) handle.unref();
+  child.words = '';
+  child.stderr.on('data', (text) => { child.words += text; });
+  child.ended = new Promise((done) => child.on('exit', (code) => { children.delete(child); done(code); }));
+  return child;
+}
+
+export class Stage {
+  static count = 0;
+
+  async open() {
+    this.instance = 'browser-' + process.pid + '-' + ++Stage.count;
+    this.dir = mkdtempSync(path.join(tmpdir(), 'lq-'));
+    // An empty configuration: what the machine has in /etc must not matter.
+    writeFileSync(path.join(this.dir, 'lineq.cfg'), '{}\n');
+    this.port = await freePort();
+    this.url = 'http://127.0.0.1:' + this.port;
+    this.scene = run(need('LINEQ_SCENE'), [this.instance]);
+    this.answers = '';
+    this.scene.stdout.on('data', (text) => { this.answers += text; });
+    await this.startWeb();
+    return this;
+  }
+  async startWeb() {
+    this.web = run(need('LINEQ_WEB'), ['-f', path.join(this.dir, 'lineq.cfg')], {
+      LINEQ_INSTANCE: this.instance,
+      LINEQ_CONTROL: path.join(this.dir, 'control.sock'),
+      SERVICE_WEB_HOST: '127.0.0.1',
+      SERVICE_WEB_PORT: String(this.port),
+      SERVICE_TCP_HOST: '0.0.0.0',
+      SERVICE_TCP_PORT: '11111',
+    });
+    await until(async () => {
+      if (this.web.exitCode !== null) assert.fail('lineq-web ended: ' + this.web.words);
+      try { return (await fetch(this.url + '/healthz')).ok; } catch { return false; }
+    }, 'lineq-web');
+  }
+  async stopWeb() {
+    this.web.kill('SIGKILL');
+    await this.web.ended;
+  }
+  async play(...words) {
+    for (const word of words) {
+      this.answers = '';
+      this.scene.stdin.write(word + '\n');
+      await until(() => {
+        if (this.scene.exitCode !== null) assert.fail('the scene ended: ' + this.scene.words);
+        return this.answers === 'ok\n';
+      }, 'scene ' + word);
+    }
+  }
+  async close() {
+    await this.stopWeb();
+    this.scene.stdin.end('quit\n');
+    await this.scene.ended;
+    rmSync(this.dir, {recursive: true});
+  }
+}
+
+export async function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+           '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+// Every problem axe-core sees, in words. The page's own policy would keep axe out: the context has
+// to bypass it.
+export async function axeProblems(page) {
+  await page.evaluate(axe);
+  const result = await page.evaluate(() => globalThis.axe.run(document, {resultTypes: ['violations']}));
+  return result.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target.join(' ')).join(', '));
+}
+
+export const WIDTHS = {phone: {width: 320, height: 700}, desktop: {width: 1280, height: 900}};
+export const THEMES = ['light', 'dark'];

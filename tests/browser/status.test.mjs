@@ -1,0 +1,221 @@
+// The status page in a real browser: what it shows in every state, in light and dark, on a phone and
+// a desk; that it stays live, calm and accessible. Leaves a picture of every state behind.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import {after, before, describe, it} from 'node:test';
+import {axeProblems, launch, shots, Stage, THEMES, until, WIDTHS} from './stage.mjs';
+
+let browser;
+before(async () => { browser = await launch(); });
+after(async () => { await browser.close(); });
+
+const headline = (page) => page.locator('#verdict .headline .word').textContent();
+const says = (page, words) => until(async () => (await headline(page)).includes(words), words);
+
+// Opens the status page and fails the test on any error in it.
+async function open(stage, options = {}, fragment = '') {
+  const context = await browser.newContext({viewport: WIDTHS.desktop, ...options});
+  const page = await context.newPage();
+  page.errors = [];
+  page.on('pageerror', (error) => page.errors.push(String(error)));
+  page.on('dialog', (dialog) => { page.errors.push('a dialog opened'); dialog.dismiss(); });
+  await page.goto(stage.url + '/status' + fragment);
+  await until(() => page.locator('#verdict').isVisible(), 'a first state');
+  return page;
+}
+async function close(page) {
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+}
+
+describe('every state in every dress', () => {
+  let stage;
+  before(async () => { stage = await new Stage().open(); });
+  after(() => stage.close());
+
+  const states = [
+    {name: 'no-segment', play: [], words: 'attention'},
+    {name: 'empty', play: ['open'], words: 'no HAProxy is connected'},
+    {name: 'busy', play: ['busy'], words: 'All well'},
+    {name: 'entries', play: [], words: 'All well', fragment: '#entries=per_address',
+     ready: (page) => page.locator('#entries tbody tr').first().isVisible()},
+    {name: 'trouble', play: ['trouble'], words: 'need attention'},
+    {name: 'stalled', play: ['stall'], words: 'attention',
+     ready: (page) => page.evaluate(() => document.body.classList.contains('stale'))},
+    {name: 'down', play: ['die'], words: 'attention',
+     ready: async (page) => (await page.locator('#problems').textContent()).includes('not running')},
+  ];
+  for (const state of states) {
+    it(state.name, async () => {
+      await stage.play(...state.play);
+      for (const colorScheme of THEMES) {
+        for (const [width, viewport] of Object.entries(WIDTHS)) {
+          const page = await open(stage, {colorScheme, viewport, bypassCSP: true}, state.fragment);
+          await says(page, state.words);
+          if (state.ready) await until(() => state.ready(page), state.name);
+          await page.screenshot({
+            path: path.join(shots, `${state.name}-${width}-${colorScheme}.png`), fullPage: true});
+          assert.deepEqual(await axeProblems(page), [], `${width} ${colorScheme}`);
+          const overflow = await page.evaluate(() =>
+            document.documentElement.scrollWidth - document.documentElement.clientWidth);
+          assert.equal(overflow, 0, `${width}: the page scrolls sideways`);
+          await close(page);
+        }
+      }
+    });
+  }
+});
+
+describe('a page that stays open', () => {
+  let stage;
+  let page;
+  before(async () => {
+    stage = await new Stage().open();
+    page = await open(stage);
+  });
+  after(async () => {
+    await close(page);
+    await stage.close();
+  });
+
+  it('keeps to its policy and loads nothing from elsewhere', async () => {
+    const other = await browser.newContext();
+    const second = await other.newPage();
+    const complaints = [];
+    const asked = [];
+    second.on('console', (m) => { if (m.type() === 'error') complaints.push(m.text()); });
+    second.on('request', (r) => asked.push(r.url()));
+    await second.goto(stage.url + '/status');
+    await until(() => second.locator('#verdict').isVisible(), 'a first state');
+    assert.deepEqual(complaints, []);
+    assert.deepEqual(asked.filter((url) => !url.startsWith(stage.url + '/')), []);
+    await other.close();
+  });
+
+  it('teaches the first steps until a HAProxy is there', async () => {
+    await stage.play('open');
+    await says(page, 'no HAProxy is connected');
+    const lines = await page.locator('#teach-lines').textContent();
+    assert.match(lines, /peers lineq\n/);
+    assert.match(lines, /server lineq 127\.0\.0\.1:11111/);
+    await stage.play('busy');
+    await says(page, 'All well: 4 HAProxys in sync');
+    assert.equal(await page.locator('#teach').isVisible(), false);
+  });
+
+  it('shows names from strangers as text', async () => {
+    const names = await page.locator('#peers .name').allTextContents();
+    assert.ok(names.includes('<img src=x onerror=alert(1)>'), names.join());
+    assert.equal(await page.locator('main img, main script').count(), 0);
+  });
+
+  it('is live, and nothing jumps when numbers change', async () => {
+    const places = () => page.evaluate(() => [...document.querySelectorAll('h2, #peers td, #tables td, .figures dd')]
+      .map((node) => { const r = node.getBoundingClientRect(); return [r.x, r.y, r.width, r.height].join(); }).join(';'));
+    const rates = () => page.locator('#peers .c-rate').allTextContents().then((all) => all.join());
+    await until(async () => /\d,\d{3}/.test(await rates()), 'rates');
+    const where = await places();
+    for (let i = 0; i < 4; ++i) {
+      const before = await rates();
+      await until(async () => (await rates()) !== before, 'another rate');
+      assert.equal(await places(), where);
+    }
+    assert.equal(await page.locator('#link').textContent(), 'live');
+  });
+
+  it('goes through the entries of a table page by page', async () => {
+    await page.getByRole('button', {name: 'users'}).click();
+    const keys = page.locator('#entries tbody td.key');
+    await until(async () => (await keys.count()) === 50, 'a page');
+    const first = await keys.first().getAttribute('data-key');
+    assert.match(await keys.first().textContent(), /…/);
+    await page.getByLabel('whole keys').check();
+    assert.equal(await keys.first().textContent(), first);
+    await page.getByRole('button', {name: 'Next page'}).click();
+    await until(async () => (await keys.first().getAttribute('data-key')) !== first, 'the next page');
+    await page.getByRole('searchbox', {name: 'Key'}).fill(first);
+    await page.keyboard.press('Enter');
+    await until(async () => (await keys.count()) === 1, 'the one entry');
+    assert.equal(await keys.first().textContent(), first);
+    await page.getByRole('searchbox', {name: 'Key'}).fill('nobody');
+    await page.keyboard.press('Enter');
+    await until(async () => (await page.locator('#entries-note').textContent()).includes('no entry'), 'no entry');
+    await page.getByRole('button', {name: '/section/sticky'}).click();
+    await until(async () => (await keys.count()) === 2, 'hostile keys');
+    const shown = (await keys.allTextContents()).sort();
+    assert.deepEqual(shown, ['"><script>alert(1)</script>', 'café \\xff\\xfe']);
+    await page.getByRole('button', {name: 'Close'}).click();
+    assert.equal(await page.locator('#entries-section').isVisible(), false);
+  });
+
+  it('can be used by keyboard alone', async () => {
+    const desk = await open(stage);
+    await says(desk, 'All well');
+    const focused = () => desk.evaluate(() => document.activeElement.textContent);
+    await desk.keyboard.press('Tab');
+    assert.equal(await focused(), 'Skip to content');
+    for (let i = 0; i < 10 && await focused() !== 'users'; ++i) await desk.keyboard.press('Tab');
+    assert.equal(await focused(), 'users');
+    const outline = await desk.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+    assert.equal(outline, 'solid', 'the focus can be seen');
+    await desk.keyboard.press('Enter');
+    await until(() => desk.locator('#entries tbody tr').first().isVisible(), 'entries');
+    assert.equal(await desk.evaluate(() => document.activeElement.id), 'entries-title');
+    await close(desk);
+  });
+
+  it('says when lineq-web is away, and comes back by itself', async () => {
+    await stage.stopWeb();
+    await until(async () => (await page.locator('#link').textContent()).includes('no connection since'), 'no connection');
+    await page.screenshot({path: path.join(shots, 'lost-desktop-light.png'), fullPage: true});
+    await stage.startWeb();
+    await until(async () => (await page.locator('#link').textContent()) === 'live', 'live again');
+  });
+
+  it('names trouble, in the title too, and all is well when it is over', async () => {
+    await stage.play('trouble');
+    await says(page, 'need attention');
+    const problems = await page.locator('#problems').textContent();
+    assert.match(problems, /hap-ams1 \(10\.30\.0\.11\) has been down/);
+    assert.match(problems, /hap-fra2 \(10\.20\.0\.12\) is 52,300 changes behind/);
+    assert.match(problems, /2 connections turned away/);
+    assert.match(await page.title(), /^▲ /);
+  });
+
+  it('marks what it shows as old while the daemon is away', async () => {
+    await stage.play('die');
+    await until(() => page.evaluate(() => document.body.classList.contains('stale')), 'stale');
+    assert.match(await page.locator('#problems').textContent(), /lineqd is not running/);
+    assert.match(await page.locator('#tables-title').textContent(), /as of \d/);
+    assert.equal(await page.locator('#figure-in').textContent(), '–');
+    await stage.play('open', 'busy');
+    await until(() => page.evaluate(() => !document.body.classList.contains('stale')), 'fresh');
+  });
+});
+
+describe('where events do not get through', () => {
+  let stage;
+  before(async () => {
+    stage = await new Stage().open();
+    await stage.play('open', 'busy');
+  });
+  after(() => stage.close());
+
+  it('polls', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.route('**/status/events', (route) => route.abort());
+    await page.goto(stage.url + '/status');
+    await until(async () => (await page.locator('#link').textContent()).includes('by polling'), 'polling');
+    await says(page, 'All well');
+    await context.close();
+  });
+
+  it('says what to do without JavaScript', async () => {
+    const context = await browser.newContext({javaScriptEnabled: false});
+    const page = await context.newPage();
+    await page.goto(stage.url + '/status');
+    assert.match(await page.locator('main').textContent(), /needs JavaScript/);
+    await context.close();
+  });
+});
