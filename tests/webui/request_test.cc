@@ -273,6 +273,8 @@ TEST(RequestTest, AbsoluteTargetsAreNoPlainPaths) {
   EXPECT_EQ(p.request.path, "/tables");
   EXPECT_EQ(p.request.query, "x");
   EXPECT_EQ(parse("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n").request.path, "/");
+  EXPECT_EQ(parse("GET http://a?b/c HTTP/1.1\r\nHost: a\r\n\r\n").request.path, "/");
+  EXPECT_EQ(parse("GET http://a?b/c HTTP/1.1\r\nHost: a\r\n\r\n").request.query, "b/c");
   EXPECT_EQ(parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").request.path, "*");
 }
 

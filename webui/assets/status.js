@@ -37,6 +37,8 @@ function span(ms) {
   if (s < 86400) return Math.floor(s / 3600) + ' h ' + Math.floor(s % 3600 / 60) + ' min';
   return Math.floor(s / 86400) + ' d ' + Math.floor(s % 86400 / 3600) + ' h';
 }
+// In a sentence.
+const during = (ms) => ms < 1000 ? 'less than a second' : span(ms);
 function duration(ms) {
   if (ms === 0) return 'never';
   for (const [unit, size] of [['d', 86400000], ['h', 3600000], ['min', 60000], ['s', 1000]]) {
@@ -162,7 +164,7 @@ const peerRows = new Rows($('peers').tBodies[0], () => {
   };
 });
 
-const LESSON = {none: 'not yet', running: 'under way', complete: 'complete', partial: 'partial'};
+const LESSON = {none: 'not yet', running: 'under way', complete: 'complete', partial: 'all it had'};
 
 function peerTitle(p) {
   return (p.name || 'nameless') + ' (' + p.address + ')';
@@ -184,9 +186,10 @@ function showPeer(row, p, now) {
   title(row.out, plural(p.updates_out, 'update') + ' sent');
   text(row.lag, whole.format(p.lag));
   flag(row.lag, 'alarm', p.lag > LAG);
-  const same = p.taught_us === p.we_taught;
-  text(row.sync.main, same ? LESSON[p.taught_us] : 'from it: ' + LESSON[p.taught_us]);
-  text(row.sync.sub, same ? '' : 'to it: ' + LESSON[p.we_taught]);
+  // A HAProxy that was not complete itself has told all it had: nothing is missing.
+  const done = IN_SYNC.includes(p.taught_us) && p.we_taught === 'complete';
+  text(row.sync.main, done ? 'complete' : 'from it: ' + LESSON[p.taught_us]);
+  text(row.sync.sub, done ? '' : 'to it: ' + LESSON[p.we_taught]);
   title(row.sync.main, plural(p.resyncs_in, 'resynchronisation') + ' received');
   title(row.sync.sub, plural(p.resyncs_out, 'resynchronisation') + ' sent');
   text(row.errors, whole.format(p.protocol_errors));
@@ -273,7 +276,7 @@ function problemsOf(s) {
         clock(s.time_ms - s.daemon.heartbeat_age_ms) + '.');
   } else if (state === 'stalled') {
     add('daemon', 'lineqd (pid ' + s.daemon.pid + ') has stood still for ' +
-        span(s.daemon.heartbeat_age_ms) + '.');
+        during(s.daemon.heartbeat_age_ms) + '.');
   } else if (state === 'restarting') {
     add('daemon', 'lineqd is starting and takes over what it finds.');
   }
@@ -304,11 +307,11 @@ function problemsOf(s) {
 function peerProblems(p, add) {
   const name = peerTitle(p);
   if (p.state === 'down') {
-    add('down', name + ' has been down for ' + span(p.since_ms) + '.');
+    add('down', name + ' has been down for ' + during(p.since_ms) + '.');
   } else if (p.state === 'connecting') {
     add('connecting', name + ' does not answer yet.');
   } else if (p.silent_ms > SILENT_MS) {
-    add('silent', name + ' has been silent for ' + span(p.silent_ms) + '.');
+    add('silent', name + ' has been silent for ' + during(p.silent_ms) + '.');
   }
   if (p.state === 'up' && p.since_ms > TEACH_MS && !IN_SYNC.includes(p.taught_us)) {
     add('teaching', name + ' has not finished teaching us its tables.');
@@ -338,29 +341,32 @@ const problemRows = new Rows($('problems'), () => ({node: make('li')}));
 const isLoopback = (host) => /^(localhost|127\.|::1$|\[::1\]$)/.test(host);
 
 function showTeach(s) {
-  const any = s.segment.attached && s.peers.some((p) => !isGone(p));
-  $('teach').hidden = any;
-  if (any) return;
+  const wanted = s.segment.attached && !s.peers.some((p) => !isGone(p));
+  $('teach').hidden = !wanted;
+  if (!wanted) return;
   const {name, port} = s.connect;
   let {host} = s.connect;
   const everywhere = ['0.0.0.0', '::', '*'].includes(host);
   if (everywhere) host = location.hostname.replace(/^\[|\]$/g, '');
   const address = host === 'localhost' ? '127.0.0.1' : host;
   const target = address.includes(':') ? '[' + address + ']:' + port : address + ':' + port;
-  text($('teach-lines'), [
-    'global',
-    '    localpeer hap1              # its own name, another on each HAProxy',
-    '',
-    'peers lineq',
-    '    server hap1                 # itself, by that name',
-    '    server ' + (name + ' ' + target).padEnd(20) + ' # this LineQ',
-    '',
-    'backend per_address',
-    '    stick-table type ip size 100k expire 30m store http_req_rate(10s) peers lineq',
-    '',
-    'frontend web                    # in yours',
-    '    http-request track-sc0 src table per_address',
-  ].join('\n'));
+  const lines = [
+    ['global'],
+    ['    localpeer hap1', 'its own name, another on each HAProxy'],
+    [''],
+    ['peers lineq'],
+    ['    server hap1', 'itself, by that name'],
+    ['    server ' + name + ' ' + target, 'this LineQ'],
+    [''],
+    ['backend per_address'],
+    ['    stick-table type ip size 100k expire 30m store http_req_rate(10s) peers lineq'],
+    [''],
+    ['frontend web', 'in yours'],
+    ['    http-request track-sc0 src table per_address'],
+  ];
+  const column = Math.max(...lines.filter((l) => l[1]).map((l) => l[0].length)) + 2;
+  text($('teach-lines'), lines.map(([words, remark]) =>
+    remark ? words.padEnd(column) + '# ' + remark : words).join('\n'));
   text($('teach-name'), name);
   const local = $('teach-local');
   local.hidden = !isLoopback(host) || everywhere;
@@ -414,6 +420,7 @@ function showMachine(s) {
     if (f.value === undefined) since(row.value, f.ms, now); else text(row.value, f.value);
   });
   const counters = Object.entries(s.counters || {});
+  $('counters-title').hidden = counters.length === 0;
   counterRows.show(counters, (c) => c[0], (row, [name, value]) => {
     text(row.name, name.replaceAll('_', ' '));
     text(row.value, name.includes('bytes') ? bytes(value) : whole.format(value));

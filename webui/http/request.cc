@@ -315,19 +315,21 @@ void RequestParser::check_fields() {
   if (r.target.size() > limits_.target_bytes) {
     return fail(414, "the target is longer than allowed");
   }
-  std::string_view path = r.target;
-  r.origin_form = path.starts_with('/');
-  if (!r.origin_form && path != "*") {
-    const std::size_t scheme = path.find("://");
+  std::string_view rest = r.target;
+  r.origin_form = rest.starts_with('/');
+  if (!r.origin_form && rest != "*") {
+    const std::size_t scheme = rest.find("://");
     if (scheme == std::string_view::npos) {
       return fail(400, "the target is neither a path nor an absolute URI");
     }
-    const std::size_t slash = path.find_first_of("/?", scheme + 3);
-    path = slash == std::string_view::npos ? "/" : path.substr(slash);
+    rest.remove_prefix(std::min(rest.find_first_of("/?", scheme + 3), rest.size()));
   }
-  const std::size_t mark = path.find('?');
-  r.path = path.substr(0, mark);
-  r.query = mark == std::string_view::npos ? std::string_view() : path.substr(mark + 1);
+  const std::size_t mark = rest.find('?');
+  r.path = rest.substr(0, mark);
+  if (r.path.empty()) {
+    r.path = "/";  // of an absolute URI without one
+  }
+  r.query = mark == std::string_view::npos ? std::string_view() : rest.substr(mark + 1);
 }
 
 std::size_t RequestParser::feed_body(std::string_view bytes) {

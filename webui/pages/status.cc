@@ -128,7 +128,8 @@ void daemon_part(Json& json, const shm::Reader& reader) {
   json.field("state", shm::liveness_name(liveness));
   json.field("heartbeat_age_ms", heartbeat_age);
   json.field("pid", u64{shm::load_relaxed(header.writer_pid)});
-  json.maybe("started_ms", age(shm::load_relaxed(header.writer_start_ms), reader.now()));
+  const SegmentMs now = reader.now();
+  json.field("started_ms", now - std::min(now, shm::load_relaxed(header.writer_start_ms)));
   json.field("unclean_attaches", shm::load_relaxed(header.unclean_attaches));
   json.end_object();
   // All ages are as of the time the reader shows, which stands still while the daemon is away.
