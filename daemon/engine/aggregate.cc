@@ -110,23 +110,26 @@ void Aggregate::lesson(Peer& peer, const PeerTable& table, std::span<const peers
   const u64 doubt = now - peer.in.started_ms + kRelayDelayMs;
   Changes changes;
   Results results;
-  std::array<u32, shm::Table::kBatch> told_ms;
+  std::array<u32, shm::Table::kBatch> told_ms{};
+  std::array<bool, shm::Table::kBatch> news{};
   std::size_t n = 0;
   for (const peers::Update& update : updates) {
     if (update.timed && table.theirs->definition.expire_ms != 0 &&
         (update.expire_ms == 0 || update.expire_ms >= kTooFar)) {
       continue;  // over already
     }
-    const bool news = is_news(table, update);
+    news[n] = is_news(table, update);
     told_ms[n] = update.expire_ms;
-    changes[n++] = {.key = update.key,
-                    .cells = update.cells,
-                    .merge = news && never_expires ? Merge::kOverwrite : Merge::kIfNewer,
-                    .timed = timed(table, update),
-                    .expire_ms = news ? update.expire_ms
-                                 : update.expire_ms > doubt
-                                     ? static_cast<u32>(update.expire_ms - doubt)
-                                     : 1};
+    changes[n] = {.key = update.key,
+                  .cells = update.cells,
+                  .merge = Merge::kIfNewer,
+                  .timed = timed(table, update),
+                  .expire_ms = update.expire_ms};
+    if (!news[n]) {
+      changes[n].expire_ms =
+          update.expire_ms > doubt ? static_cast<u32>(update.expire_ms - doubt) : 1;
+    }
+    ++n;
   }
   store_.apply(into, table.columns, {changes.data(), n}, peer.no, now, results);
 
@@ -140,7 +143,8 @@ void Aggregate::lesson(Peer& peer, const PeerTable& table, std::span<const peers
     if (results[i].outcome == Outcome::kRefused) {
       continue;
     }
-    if (results[i].outcome == Outcome::kKept && peer.holds(table.table_no, slot)) {
+    if (results[i].outcome == Outcome::kKept &&
+        ((never_expires && news[i]) || peer.holds(table.table_no, slot))) {
       again(i, Merge::kOverwrite);
     }
     const bool kept = results[i].outcome == Outcome::kKept;

@@ -143,8 +143,9 @@ void Engine::close(Peer& peer, std::string_view why, SegmentMs now) {
     }
   } else {
     const peers::SessionCounters& c = peer.session.counters();
-    cli::log_notice("{}: session over after {} ms: {}; {} updates in, {} out", peer.who,
-                    now - peer.opened_ms, reason, c.updates_in, c.updates_out);
+    say_once(peer.fault ? cli::LogLevel::kWarning : cli::LogLevel::kNotice, peer, "over",
+             fmt::format("session over after {} ms: {}; {} updates in, {} out",
+                         now - peer.opened_ms, reason, c.updates_in, c.updates_out));
     if (book_.by_no(peer.no) == &peer) {
       leave(peer);
     }
@@ -241,11 +242,10 @@ peers::HelloDecision Engine::on_hello(Peer& peer, const peers::Hello& hello) {
   peer.who = fmt::format("peer {} ({}, pid {})", peer.endpoint.text, hello.name, hello.pid);
   if (hello.target != options_.own_name) {
     writer_.add_counter(shm::DaemonCounter::handshake_errors);
-    if (const auto hidden = limit_.admit(fmt::format("name {}", peer.endpoint.address), now_)) {
-      cli::log_warning(
-          "{}: calls for a peer \"{}\", our name is \"{}\" (setting peer_name), closing ({} more)",
-          peer.who, hello.target, options_.own_name, *hidden);
-    }
+    say_once(
+        cli::LogLevel::kWarning, peer, "name",
+        fmt::format("calls for a peer \"{}\", our name is \"{}\" (setting service_name), closing",
+                    hello.target, options_.own_name));
     peer.reported_over = true;
     // Not 503: after an error status it would never come back (peers-protocol 1.4).
     return peers::HelloDecision::close();
@@ -262,9 +262,8 @@ peers::HelloDecision Engine::on_hello(Peer& peer, const peers::Hello& hello) {
                                              .protocol_minor = hello.minor},
                                             now_);
   if (!no) {
-    if (const auto hidden = limit_.admit("peer directory", now_)) {
-      cli::log_warning("{}: {}, closing ({} more)", peer.who, no.error().what, *hidden);
-    }
+    say_once(cli::LogLevel::kWarning, peer, "directory",
+             fmt::format("{}, closing", no.error().what));
     peer.reported_over = true;
     return peers::HelloDecision::close();
   }
@@ -278,8 +277,9 @@ void Engine::on_established(Peer& peer) {
   writer_.set_peer_counter(peer.no, P::lesson_out, 0);
   peer.in.started_ms = peer.in.last_ms = now_;
   relay_.start(peer, now_);
-  cli::log_notice("{}: session established, protocol 2.{}; asking it for all it has", peer.who,
-                  peer.session.hello().minor);
+  say_once(cli::LogLevel::kNotice, peer, "established",
+           fmt::format("session established, protocol 2.{}; asking it for all it has",
+                       peer.session.hello().minor));
 }
 
 void Engine::on_updates(Peer& peer, const PeerTable& table,
@@ -337,11 +337,25 @@ void Engine::on_problem(Peer& peer, peers::Problem problem, std::string_view sen
     default:
       break;
   }
-  peer.reported_over |= ends_session(problem);
-  const auto hidden =
-      limit_.admit(fmt::format("{} {}", static_cast<int>(problem), peer.endpoint.address), now_);
+  if (ends_session(problem)) {
+    peer.fault = true;
+    if (peer.no != kNoPeer) {
+      return;  // close() says it
+    }
+    peer.reported_over = true;
+  }
+  say_once(cli::LogLevel::kWarning, peer, fmt::format("problem {}", static_cast<int>(problem)),
+           fmt::format("{}; {}", sentence, consequence(problem)));
+}
+
+// At most one line a second of one kind about one HAProxy, whatever it does.
+void Engine::say_once(cli::LogLevel level, const Peer& peer, std::string_view kind,
+                      std::string_view sentence) {
+  const auto hidden = limit_.admit(
+      fmt::format("{} {} {}", kind, peer.endpoint.address, peer.session.hello().name), now_);
   if (hidden) {
-    cli::log_warning("{}: {}; {} ({} more)", peer.who, sentence, consequence(problem), *hidden);
+    const std::string more = *hidden == 0 ? "" : fmt::format(" ({} more before)", *hidden);
+    cli::log_line(level, "{}: {}{}", fmt::make_format_args(peer.who, sentence, more));
   }
 }
 
@@ -431,11 +445,8 @@ void Engine::conflict(Peer& peer, const shm::Table& table, std::string_view sent
   writer_.add_table_counter(table.info().no, shm::TableCounter::conflicts);
   writer_.add_counter(shm::DaemonCounter::definition_conflicts);
   const std::string& name = table.info().definition.name;
-  if (const auto hidden = limit_.admit(
-          fmt::format("conflict {} {} {}", name, peer.endpoint.address, peer.session.hello().name),
-          now_)) {
-    cli::log_warning("{}: its table {} differs: {} ({} more)", peer.who, name, sentence, *hidden);
-  }
+  say_once(cli::LogLevel::kWarning, peer, fmt::format("conflict {}", name),
+           fmt::format("its table {} differs: {}", name, sentence));
 }
 
 }  // namespace lineq::engine

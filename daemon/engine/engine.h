@@ -78,6 +78,8 @@ class Engine {
                u64 expiry_before);
   void conflict(Peer& peer, const shm::Table& table, std::string_view sentence);
   void publish(Peer& peer);
+  void say_once(cli::LogLevel level, const Peer& peer, std::string_view kind,
+                std::string_view sentence);
   void end_of_lesson(Peer& peer);
 
   shm::Writer& writer_;

@@ -162,7 +162,8 @@ class Peer final : public peers::SessionEvents {
 
   Inbound in;
   Outbound out;
-  bool reported_over = false;         // the log says already why its session ends
+  bool reported_over = false;         // the log says already why it is not let in
+  bool fault = false;                 // its session ends for something it did wrong
   std::size_t queued_bytes = 0;       // handed to the network and not taken by it yet
   peers::SessionCounters reported{};  // counters as last added to the segment
 

@@ -269,16 +269,19 @@ TEST_F(LessonTest, LiveChangesReachAHaproxyThatIsStillTeaching) {
 }
 
 // After a start of lineqd all HAProxys teach at once, each the same.
-TEST_F(LessonTest, HaproxysThatTeachTheSameAtOnceAreToldNothing) {
+struct LessonOfAllTest : LessonTest, ::testing::WithParamInterface<u64> {};
+
+TEST_P(LessonOfAllTest, HaproxysThatTeachTheSameAtOnceAreToldNothing) {
+  const u64 expire_ms = GetParam();
   std::vector<Taught> rows;
   for (u32 i = 0; i < 1000; ++i) {
-    rows.push_back({"key" + std::to_string(i), {i, i}, 30'000});
+    rows.push_back({"key" + std::to_string(i), {i, i}, expire_ms == 0 ? 0 : 30'000U});
   }
   Hap& a = world.connect("a");
   Hap& b = world.connect("b");
   Hap& c = world.connect("c");
   for (Hap* hap : {&a, &b, &c}) {
-    teaches(*hap, rows, 60'000, false);
+    teaches(*hap, rows, expire_ms, false);
   }
   world.settle();
   for (Hap* hap : {&a, &b, &c}) {
@@ -288,6 +291,8 @@ TEST_F(LessonTest, HaproxysThatTeachTheSameAtOnceAreToldNothing) {
   EXPECT_EQ(world.table("t")->live(), 1000U);
   EXPECT_EQ(a.rows.size() + b.rows.size() + c.rows.size(), 0U);
 }
+
+INSTANTIATE_TEST_SUITE_P(Expiry, LessonOfAllTest, ::testing::Values(60'000, 0));
 
 TEST_F(LessonTest, ARequestIsAnsweredWithEverythingAndItsEnd) {
   Hap& a = world.connect("a");
