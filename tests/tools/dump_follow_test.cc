@@ -28,7 +28,7 @@ class DumpFollowTest : public testing::Test {
   }
   std::vector<std::string> printed() {
     std::vector<std::string> shown;
-    for (std::string line : test::lines_of(capture_.text_since_last())) {
+    for (const std::string& line : test::lines_of(capture_.text_since_last())) {
       if (line.starts_with("# table: ")) {
         shown.push_back(line.substr(2, line.find(',') - 2));
       } else if (line.starts_with("# 0x")) {

@@ -1,8 +1,8 @@
 // lineq-dump as its users run it.
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <random>
 
@@ -92,7 +92,7 @@ TEST_F(DumpTest, AKeyIsGivenAsItIsShown) {
   segment_.put_text(table_of("i", KeyType::kInteger, 4, "gpc0"), "4294967295", {3});
   segment_.put_text(table_of("b", KeyType::kBinary, 4, "gpc0"), "DEADBEEF", {4});
   segment_.put_text(table_of("v6", KeyType::kIpv6, 16, "gpc0"), "2001:db8::1", {5});
-  const std::string shown = "a\\ b\\=c\\\\d\\e\\xFF";
+  const std::string shown = R"(a\ b\=c\\d\e\xFF)";
   EXPECT_EQ(entries(segment_.dump({"-t", "s", "-k", shown})), Lines{"key=" + shown + " gpc0=1"});
   EXPECT_EQ(entries(segment_.dump({"-t", "s", "-k", "a b=c\\d\x1b\xff"})),
             Lines{"key=" + shown + " gpc0=1"});
