@@ -48,8 +48,9 @@ int main(int argc, char** argv) {
     char etag[32];
     std::snprintf(etag, sizeof etag, "%016llx",
                   static_cast<unsigned long long>(fingerprint(bytes)));
-    rows += "    {\"" + base_name(argv[i]) + "\", {k" + number + ", sizeof k" + number +
-            "}, \"\\\"" + etag + "\\\"\"},\n";
+    rows.append(R"(    {")").append(base_name(argv[i])).append(R"(", {k)").append(number);
+    rows.append(", sizeof k").append(number).append(R"(}, "\")").append(etag);
+    rows.append(R"(\""},)").append("\n");
   }
   std::ofstream out(argv[1], std::ios::binary);
   out << "// Written by webui/assets/embed.cc.\n#include \"webui/pages/assets.h\"\n\n"

@@ -273,9 +273,10 @@ void Connection::next_block() {
   write(std::move(job));
 }
 
-void Connection::write(std::unique_ptr<Write> job) {
+void Connection::write(std::unique_ptr<Write> owned) {
+  Write* job = owned.release();  // the callback's now
   job->connection = this;
-  job->request.data = job.get();
+  job->request.data = job;
   std::array<uv_buf_t, 3> buffers{};
   unsigned n = 0;
   const auto put = [&](std::string_view bytes) {
@@ -298,9 +299,9 @@ void Connection::write(std::unique_ptr<Write> job) {
         done->connection->on_written(result);
       });
   if (status != 0) {
+    delete job;  // there will be no callback
     return close();
   }
-  job.release();  // the callback's now
   ++writes_;
   deadline_ = uv_now(&server_.loop_) + server_.options_.write_ms;
   last_queue_ = queued();
@@ -345,13 +346,13 @@ void Connection::answered() {
 void Connection::linger() {
   state_ = State::kLingering;
   deadline_ = uv_now(&server_.loop_) + server_.options_.linger_ms;
-  auto request = std::make_unique<uv_shutdown_t>();
-  const int status = uv_shutdown(request.get(), stream(),
-                                 [](uv_shutdown_t* done, int /*status*/) { delete done; });
+  auto* request = new uv_shutdown_t;
+  const int status =
+      uv_shutdown(request, stream(), [](uv_shutdown_t* done, int /*status*/) { delete done; });
   if (status != 0) {
+    delete request;
     return close();
   }
-  request.release();  // NOLINT(bugprone-unused-return-value): the callback's now
   continue_reading();
 }
 

@@ -47,7 +47,7 @@ class Connection final : public live::Listener {
   void answer_error(u16 status, std::string_view text);
   void send(std::string head, std::string_view body);
   void next_block();
-  void write(std::unique_ptr<Write> job);
+  void write(std::unique_ptr<Write> owned);
   void on_written(int status);
   void answered();
   void linger();

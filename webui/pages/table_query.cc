@@ -30,7 +30,7 @@ bool number(std::string_view text, T& out) {
   return error == std::errc() && stop == end && !text.empty();
 }
 
-Result<Condition> parse_condition(std::string_view name, std::string value) {
+Result<Condition> parse_condition(std::string_view name, std::string_view value) {
   const std::string_view words = name.substr(std::string_view("data.").size());
   const std::size_t dot = words.rfind('.');
   Condition condition;
@@ -106,17 +106,17 @@ bool parse_cursor(std::string_view text, Cursor& out) {
 bool holds(Operator op, std::strong_ordering order) {
   switch (op) {
     case Operator::kEq:
-      return order == 0;
+      return std::is_eq(order);
     case Operator::kNe:
-      return order != 0;
+      return std::is_neq(order);
     case Operator::kLe:
-      return order <= 0;
+      return std::is_lteq(order);
     case Operator::kGe:
-      return order >= 0;
+      return std::is_gteq(order);
     case Operator::kLt:
-      return order < 0;
+      return std::is_lt(order);
     case Operator::kGt:
-      return order > 0;
+      return std::is_gt(order);
   }
   return false;
 }
@@ -141,7 +141,7 @@ std::string cursor_text(const Cursor& cursor) {
 
 Result<TableQuery> parse_table_query(std::string_view query) {
   TableQuery out;
-  for (auto& [name, value] : http::query_pairs(query)) {
+  for (const auto& [name, value] : http::query_pairs(query)) {
     if (name == "table") {
       out.table = value;
     } else if (name == "key") {
@@ -164,7 +164,7 @@ Result<TableQuery> parse_table_query(std::string_view query) {
       }
       out.typed = value == "v2";
     } else if (name.starts_with("data.")) {
-      Result<Condition> condition = parse_condition(name, std::move(value));
+      Result<Condition> condition = parse_condition(name, value);
       if (!condition) {
         return condition.error();
       }
