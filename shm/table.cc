@@ -102,8 +102,8 @@ bool same_values(const ColumnMap& columns, const u64* cells, const u8* slot) {
         // A rate changes by events only; that its period began a moment earlier or later is the
         // network's doing.
         for (u32 i = 0; i < op.count; ++i) {
-          if (get<u32>(at + 12 * i + 4) != static_cast<u32>(cell[3 * i + 1]) ||
-              get<u32>(at + 12 * i + 8) != static_cast<u32>(cell[3 * i + 2])) {
+          if (get<u32>(at + u64{12} * i + 4) != static_cast<u32>(cell[u64{3} * i + 1]) ||
+              get<u32>(at + u64{12} * i + 8) != static_cast<u32>(cell[u64{3} * i + 2])) {
             return false;
           }
         }
