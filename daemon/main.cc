@@ -1,4 +1,5 @@
 // lineqd: keeps HAProxys' stick tables in a shared-memory segment and in step with each other.
+#include <algorithm>
 #include <csignal>
 
 #include <fmt/format.h>
@@ -82,6 +83,10 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   options.session.heartbeat_ms = cli::kHeartbeatMs;
   options.session.dead_ms = settings.silent_peer_ms;
   options.when_full = when_full(settings);
+  // The segment's objects need descriptors too; without any left libuv closes connections silently.
+  const u64 descriptors = net::raise_descriptor_limit();
+  options.max_peers = static_cast<u32>(std::min<u64>(options.max_peers, descriptors / 2));
+  options.max_strangers = static_cast<u32>(std::min<u64>(options.max_strangers, descriptors / 8));
   engine::Engine engine(writer, options, writer.now());
 
   net::SystemdNotify systemd;

@@ -93,19 +93,15 @@ Peer* Engine::open(Endpoint endpoint, SegmentMs now) {
   if (book_.strangers() >= options_.max_strangers) {
     // Who means well says hello at once: the one that has waited longest makes room.
     Peer& oldest = *book_.oldest_stranger();
-    if (const auto hidden = limit_.admit("strangers", now)) {
-      cli::log_warning(
-          "{}: no hello after {} ms and {} connections wait for theirs, closing ({} more)",
-          oldest.who, now - oldest.opened_ms, options_.max_strangers, *hidden);
-    }
+    say("strangers",
+        fmt::format("{}: no hello after {} ms and {} connections wait for theirs, closing",
+                    oldest.who, now - oldest.opened_ms, options_.max_strangers));
     oldest.reported_over = true;
     oldest.session.end("made room for a newer connection");
   }
   if (book_.all().size() >= std::size_t{options_.max_peers} + options_.max_strangers) {
-    if (const auto hidden = limit_.admit("peers", now)) {
-      cli::log_warning("peer {}: {} connections are open, closing it ({} more)", endpoint.text,
-                       book_.all().size(), *hidden);
-    }
+    say("peers", fmt::format("peer {}: {} connections are open, closing it", endpoint.text,
+                             book_.all().size()));
     writer_.add_counter(shm::DaemonCounter::connections_refused);
     return nullptr;
   }
@@ -143,9 +139,10 @@ void Engine::close(Peer& peer, std::string_view why, SegmentMs now) {
     }
   } else {
     const peers::SessionCounters& c = peer.session.counters();
-    say_once(peer.fault ? cli::LogLevel::kWarning : cli::LogLevel::kNotice, peer, "over",
-             fmt::format("session over after {} ms: {}; {} updates in, {} out",
-                         now - peer.opened_ms, reason, c.updates_in, c.updates_out));
+    say_of(peer, "over",
+           fmt::format("session over after {} ms: {}; {} updates in, {} out", now - peer.opened_ms,
+                       reason, c.updates_in, c.updates_out),
+           peer.fault ? cli::LogLevel::kWarning : cli::LogLevel::kNotice);
     if (book_.by_no(peer.no) == &peer) {
       leave(peer);
     }
@@ -242,10 +239,9 @@ peers::HelloDecision Engine::on_hello(Peer& peer, const peers::Hello& hello) {
   peer.who = fmt::format("peer {} ({}, pid {})", peer.endpoint.text, hello.name, hello.pid);
   if (hello.target != options_.own_name) {
     writer_.add_counter(shm::DaemonCounter::handshake_errors);
-    say_once(
-        cli::LogLevel::kWarning, peer, "name",
-        fmt::format("calls for a peer \"{}\", our name is \"{}\" (setting service_name), closing",
-                    hello.target, options_.own_name));
+    say_of(peer, "name",
+           fmt::format("calls for a peer '{}', our name is '{}' (setting service_name), closing",
+                       hello.target, options_.own_name));
     peer.reported_over = true;
     // Not 503: after an error status it would never come back (peers-protocol 1.4).
     return peers::HelloDecision::close();
@@ -262,8 +258,7 @@ peers::HelloDecision Engine::on_hello(Peer& peer, const peers::Hello& hello) {
                                              .protocol_minor = hello.minor},
                                             now_);
   if (!no) {
-    say_once(cli::LogLevel::kWarning, peer, "directory",
-             fmt::format("{}, closing", no.error().what));
+    say_of(peer, "directory", fmt::format("{}, closing", no.error().what));
     peer.reported_over = true;
     return peers::HelloDecision::close();
   }
@@ -277,9 +272,10 @@ void Engine::on_established(Peer& peer) {
   writer_.set_peer_counter(peer.no, P::lesson_out, 0);
   peer.in.started_ms = peer.in.last_ms = now_;
   relay_.start(peer, now_);
-  say_once(cli::LogLevel::kNotice, peer, "established",
-           fmt::format("session established, protocol 2.{}; asking it for all it has",
-                       peer.session.hello().minor));
+  say_of(peer, "established",
+         fmt::format("session established, protocol 2.{}; asking it for all it has",
+                     peer.session.hello().minor),
+         cli::LogLevel::kNotice);
 }
 
 void Engine::on_updates(Peer& peer, const PeerTable& table,
@@ -344,18 +340,21 @@ void Engine::on_problem(Peer& peer, peers::Problem problem, std::string_view sen
     }
     peer.reported_over = true;
   }
-  say_once(cli::LogLevel::kWarning, peer, fmt::format("problem {}", static_cast<int>(problem)),
-           fmt::format("{}; {}", sentence, consequence(problem)));
+  say_of(peer, fmt::format("problem {}", static_cast<int>(problem)),
+         fmt::format("{}; {}", sentence, consequence(problem)));
 }
 
 // At most one line a second of one kind about one HAProxy, whatever it does.
-void Engine::say_once(cli::LogLevel level, const Peer& peer, std::string_view kind,
-                      std::string_view sentence) {
-  const auto hidden = limit_.admit(
-      fmt::format("{} {} {}", kind, peer.endpoint.address, peer.session.hello().name), now_);
-  if (hidden) {
+void Engine::say_of(const Peer& peer, std::string_view kind, std::string_view sentence,
+                    cli::LogLevel level) {
+  say(fmt::format("{} {} {}", kind, peer.endpoint.address, peer.session.hello().name),
+      fmt::format("{}: {}", peer.who, sentence), level);
+}
+
+void Engine::say(std::string_view key, std::string_view line, cli::LogLevel level) {
+  if (const auto hidden = limit_.admit(key, now_)) {
     const std::string more = *hidden == 0 ? "" : fmt::format(" ({} more before)", *hidden);
-    cli::log_line(level, "{}: {}{}", fmt::make_format_args(peer.who, sentence, more));
+    cli::log_line(level, "{}{}", fmt::make_format_args(line, more));
   }
 }
 
@@ -373,10 +372,8 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
   }
   const Result<shm::TableFor> made = writer_.table_for(d, now_);
   if (!made) {
-    if (const auto hidden = limit_.admit(fmt::format("table {}", d.name), now_)) {
-      cli::log_warning("{}: table {} cannot be kept: {}; its updates are ignored ({} more)",
-                       peer.who, d.name, made.error().what, *hidden);
-    }
+    say(fmt::format("table {}", d.name),
+        fmt::format("{}: {}; its updates are ignored", peer.who, made.error().what));
     return false;
   }
   shm::Table& table = *made->table;
@@ -445,8 +442,8 @@ void Engine::conflict(Peer& peer, const shm::Table& table, std::string_view sent
   writer_.add_table_counter(table.info().no, shm::TableCounter::conflicts);
   writer_.add_counter(shm::DaemonCounter::definition_conflicts);
   const std::string& name = table.info().definition.name;
-  say_once(cli::LogLevel::kWarning, peer, fmt::format("conflict {}", name),
-           fmt::format("its table {} differs: {}", name, sentence));
+  say_of(peer, fmt::format("conflict {}", name),
+         fmt::format("its table {} differs: {}", name, sentence));
 }
 
 }  // namespace lineq::engine

@@ -63,7 +63,7 @@ class Engine {
   // --- from Peer: events of its session ---
   peers::HelloDecision on_hello(Peer& peer, const peers::Hello& hello);
   void on_established(Peer& peer);
-  bool on_definition(Peer& peer, peers::SessionTable& table);
+  bool on_definition(Peer& peer, peers::SessionTable& theirs);
   void on_updates(Peer& peer, const PeerTable& table, std::span<const peers::Update> updates);
   void on_resync_request(Peer& peer);
   void on_lesson_end(Peer& peer, bool partial);
@@ -78,8 +78,10 @@ class Engine {
                u64 expiry_before);
   void conflict(Peer& peer, const shm::Table& table, std::string_view sentence);
   void publish(Peer& peer);
-  void say_once(cli::LogLevel level, const Peer& peer, std::string_view kind,
-                std::string_view sentence);
+  void say_of(const Peer& peer, std::string_view kind, std::string_view sentence,
+              cli::LogLevel level = cli::LogLevel::kWarning);
+  void say(std::string_view key, std::string_view line,
+           cli::LogLevel level = cli::LogLevel::kWarning);
   void end_of_lesson(Peer& peer);
 
   shm::Writer& writer_;

@@ -151,8 +151,8 @@ struct Inbound {
 
 class Peer final : public peers::SessionEvents {
  public:
-  Peer(Engine& engine, const peers::SessionConfig& config, peers::Strings& strings,
-       Endpoint endpoint, SegmentMs now);
+  Peer(Engine& engine, const peers::SessionConfig& config, peers::Strings& strings, Endpoint where,
+       SegmentMs now);
 
   peers::Session session;
   const Endpoint endpoint;
@@ -167,9 +167,9 @@ class Peer final : public peers::SessionEvents {
   std::size_t queued_bytes = 0;       // handed to the network and not taken by it yet
   peers::SessionCounters reported{};  // counters as last added to the segment
 
-  // Its definition of table `no`, or null.
-  const PeerTable* table(u16 no_) const {
-    return no_ < by_table_.size() ? by_table_[no_] : nullptr;
+  // Its definition of a table of ours, or null.
+  const PeerTable* table(u16 table_no) const {
+    return table_no < by_table_.size() ? by_table_[table_no] : nullptr;
   }
   std::size_t pending_bytes() const { return session.pending().size() + queued_bytes; }
   bool holds(u16 table_no, u32 slot) const {

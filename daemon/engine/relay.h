@@ -23,10 +23,11 @@
 namespace lineq::engine {
 
 struct RelayLimits {
-  std::size_t pending_bytes = 256 * 1024;  // a HAProxy that has not taken these gets no more rows
-  u32 records_a_turn = 65536;              // feed records looked at for one HAProxy
-  u32 slots_a_turn = 4096;                 // slots walked for one HAProxy
-  u32 all_slots_a_turn = 32768;            // slots walked for all of them together
+  std::size_t pending_bytes = std::size_t{256}
+                              << 10;  // a HAProxy that has not taken these gets no more rows
+  u32 records_a_turn = 65536;         // feed records looked at for one HAProxy
+  u32 slots_a_turn = 4096;            // slots walked for one HAProxy
+  u32 all_slots_a_turn = 32768;       // slots walked for all of them together
 };
 
 class Relay {

@@ -72,9 +72,8 @@ bool Store::make_room(shm::Table& table, PeerNo origin, SegmentMs now) {
 void Store::say_full(const shm::Table& table, std::string_view what, SegmentMs now) {
   const std::string& name = table.info().definition.name;
   if (const auto hidden = limit_.admit(name, now)) {
-    cli::log_warning(
-        "table {}: no memory for more than {} entries, {} ({} more since the last report)", name,
-        table.live(), what, *hidden);
+    cli::log_warning("table {}: no memory for more than {} entries, {} ({} times before)", name,
+                     table.live(), what, *hidden);
   }
 }
 

@@ -61,8 +61,11 @@ class Loop {
   uv_idle_t idle_{};
   uv_timer_t timer_{};
   std::vector<std::unique_ptr<Signal>> signals_;
-  std::array<char, 64 * 1024> read_buffer_{};
+  std::array<char, std::size_t{64} << 10> read_buffer_{};
 };
+
+// As many descriptors as the system lets this process have; returns how many that is.
+u64 raise_descriptor_limit();
 
 // Datagrams to systemd (NOTIFY_SOCKET); without systemd all of it does nothing.
 class SystemdNotify {

@@ -137,8 +137,8 @@ void PeerListener::connection(Socket& socket, int status) {
     // Without descriptors libuv takes and closes the connection, so that this does not come again
     // at once for the same one.
     if (const auto hidden = limit_.admit("accept", loop_.now())) {
-      cli::log_err("listener {}: cannot take a connection: {}; it is closed ({} more)", socket.text,
-                   uv_strerror(status), *hidden);
+      cli::log_err("listener {}: cannot take a connection: {}; it is closed ({} more before)",
+                   socket.text, uv_strerror(status), *hidden);
     }
     return;
   }
