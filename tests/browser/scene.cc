@@ -64,7 +64,7 @@ class Scene {
     }
     for (u32 i = 0; i < 300; ++i) {
       put(addresses_, std::string{10, 0, static_cast<char>(i >> 8), static_cast<char>(i)},
-          {7 * i, 0, i % 40, i % 50, u64{i} << 24});
+          {u64{i} * 7, 0, i % 40, i % 50, u64{i} << 24});
     }
     const u64 server = writer_->intern("shop/web-3");
     put(sticky_, "\"><script>alert(1)</script>", {server, 1, 2, 3});

@@ -10,7 +10,6 @@ namespace {
 
 using shm::define;
 using shm::KeyType;
-using testing::Test;
 
 class MetricsTest : public PagesTest {
  protected:
@@ -65,17 +64,16 @@ TEST_F(MetricsTest, HaproxysNamesAndOurs) {
   writer_->add_counter(shm::DaemonCounter::updates_in, 9);
   writer_->heartbeat(now());
   const std::string all = text();
-  for (const char* line :
-       {"haproxy_sticktable_size{name=\"users\",type=\"string\"} ",
-        "haproxy_sticktable_used{name=\"users\",type=\"string\"} 1\n",
-        "haproxy_sticktable_local_updates{name=\"users\",type=\"string\"} 1\n",
-        "lineq_peer_up{peer=\"hap1\",address=\"10.0.0.1\",record=\"0\"} 1\n",
-        "lineq_peer_updates_total{peer=\"hap1\",address=\"10.0.0.1\",record=\"0\","
-        "direction=\"in\"} 5\n",
-        "lineq_peer_last_message_seconds{peer=\"hap1\"", "lineq_peer_lag_updates{peer=\"hap1\"",
-        "lineq_peer_resyncs_total{peer=\"hap1\"", "lineq_peer_protocol_errors_total{peer=\"hap1\"",
-        "lineq_daemon_updates_in_total 9\n", "lineq_segment_bytes ", "lineq_daemon_up 1\n",
-        "lineq_build_info{version=\"", "# TYPE lineq_daemon_objects_bytes gauge\n"}) {
+  const std::string users = R"({name="users",type="string"} )";
+  const std::string hap1 = R"({peer="hap1",address="10.0.0.1",record="0")";
+  for (const std::string& line : std::vector<std::string>{
+           "haproxy_sticktable_size" + users, "haproxy_sticktable_used" + users + "1\n",
+           "haproxy_sticktable_local_updates" + users + "1\n", "lineq_peer_up" + hap1 + "} 1\n",
+           "lineq_peer_updates_total" + hap1 + R"(,direction="in"} 5)" + "\n",
+           "lineq_peer_last_message_seconds" + hap1, "lineq_peer_lag_updates" + hap1,
+           "lineq_peer_resyncs_total" + hap1, "lineq_peer_protocol_errors_total" + hap1,
+           "lineq_daemon_updates_in_total 9\n", "lineq_segment_bytes ", "lineq_daemon_up 1\n",
+           "lineq_build_info{version=", "# TYPE lineq_daemon_objects_bytes gauge\n"}) {
     EXPECT_NE(all.find(line), std::string::npos) << line << "\n" << all;
   }
   writer_.reset();

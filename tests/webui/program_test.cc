@@ -222,6 +222,7 @@ TEST_F(ProgramTest, WithoutADescriptorLeftItClosesTheSurplusAndRecovers) {
   const rlimit limit{open + 20, open + 20};
   ASSERT_EQ(::prlimit(web.pid(), RLIMIT_NOFILE, &limit, nullptr), 0);
   std::vector<test::Fd> clients;
+  clients.reserve(100);
   for (int i = 0; i < 100; ++i) {
     clients.push_back(test::connect_tcp(lineq_.web_port()));
   }

@@ -25,7 +25,6 @@ namespace lineq::webnet {
 namespace {
 
 using test::Fd;
-using test::kPatience;
 using test::Milliseconds;
 
 // Blocks of 'x' until told to stop; counts them.
