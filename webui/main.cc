@@ -70,6 +70,7 @@ class Program {
     uv_timer_init(&loop_, &second_);
     uv_signal_init(&loop_, &term_);
     uv_signal_init(&loop_, &interrupt_);
+    uv_signal_init(&loop_, &hangup_);
     tick_.data = second_.data = term_.data = interrupt_.data = this;
     uv_timer_start(
         &tick_,
@@ -94,6 +95,13 @@ class Program {
           handle, [](uv_signal_t* s, int signal) { static_cast<Program*>(s->data)->stop(signal); },
           number);
     }
+    // By default it would end the program, and whoever sends it wants the contrary.
+    uv_signal_start(
+        &hangup_,
+        [](uv_signal_t*, int) {
+          cli::log_notice("SIGHUP: settings are read at start; a restart disturbs no HAProxy");
+        },
+        SIGHUP);
   }
 
  private:
@@ -104,7 +112,8 @@ class Program {
     server_.stop();
     for (uv_handle_t* handle :
          {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&second_),
-          reinterpret_cast<uv_handle_t*>(&term_), reinterpret_cast<uv_handle_t*>(&interrupt_)}) {
+          reinterpret_cast<uv_handle_t*>(&term_), reinterpret_cast<uv_handle_t*>(&interrupt_),
+          reinterpret_cast<uv_handle_t*>(&hangup_)}) {
       uv_close(handle, nullptr);
     }
   }
@@ -117,6 +126,7 @@ class Program {
   uv_timer_t second_{};
   uv_signal_t term_{};
   uv_signal_t interrupt_{};
+  uv_signal_t hangup_{};
 };
 
 int run(const cli::Settings& settings) {

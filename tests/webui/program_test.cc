@@ -157,6 +157,14 @@ TEST_F(ProgramTest, TerminationFinishesAnswersAndExitsWithZero) {
   EXPECT_FALSE(test::can_connect(lineq_.web_port()));
 }
 
+TEST_F(ProgramTest, AHangupIsSurvived) {
+  Process web = start();
+  web.signal(SIGHUP);
+  EXPECT_TRUE(web.wait_for_err("SIGHUP"));
+  EXPECT_EQ(get("/healthz").status, 200);
+  EXPECT_EQ(web.stop(), 0);
+}
+
 TEST_F(ProgramTest, MistakesAreOneLineAndExitCodeOne) {
   for (const auto& [options, words] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--nonsense"}, "see lineq-web --help"},
