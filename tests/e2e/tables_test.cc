@@ -117,7 +117,7 @@ TEST_F(TablesTest, EveryDataTypeReachesRealHaproxysUnderABinaryKeyToo) {
       cells.push_back(bit + 1);
     }
   }
-  std::string key("\0\x01\xff zeros\n in\0 it", 20);
+  std::string key("\0\x01\xff zeros\n in\0 it", 17);
   key.resize(20);
   ASSERT_NE(peer->update(1, key, cells), 0U);
   ASSERT_TRUE(peer->pump_until([&] { return peer->all_acked(); })) << peer->why_ended();

@@ -419,13 +419,12 @@ void Printer::table_json(const shm::TableInfo& table) {
   const shm::TableStats stats = reader_.stats(table);
   fmt::memory_buffer line;
   const auto to = std::back_inserter(line);
-  fmt::format_to(to,
-                 R"({{"table":{},"type":"{}","key_bytes":{},"expire_ms":{},"size":{},)"
-                 R"("used":{},"store":[)",
-                 json_text(definition.name), shm::key_type_name(definition.key_type),
-                 definition.key_bytes,
-                 stats.expire_ms == 0 ? "null" : std::to_string(stats.expire_ms),
-                 stats.slots, stats.live);
+  fmt::format_to(
+      to,
+      R"({{"table":{},"type":"{}","key_bytes":{},"expire_ms":{},"size":{},)"
+      R"("used":{},"store":[)",
+      json_text(definition.name), shm::key_type_name(definition.key_type), definition.key_bytes,
+      stats.expire_ms == 0 ? "null" : std::to_string(stats.expire_ms), stats.slots, stats.live);
   bool first = true;
   for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
     if (!definition.has(bit)) {
@@ -504,10 +503,9 @@ void Printer::table_csv(const shm::TableInfo& table) {
   }
   const shm::TableStats stats = reader_.stats(table);
   put_csv(out_, printable(definition.name));
-  out_.put(fmt::format(",{},{},{},{},{},", shm::key_type_name(definition.key_type),
-                       definition.key_bytes,
-                       stats.expire_ms == 0 ? "" : std::to_string(stats.expire_ms),
-                       stats.slots, stats.live));
+  out_.put(fmt::format(
+      ",{},{},{},{},{},", shm::key_type_name(definition.key_type), definition.key_bytes,
+      stats.expire_ms == 0 ? "" : std::to_string(stats.expire_ms), stats.slots, stats.live));
   std::string store;
   for (const Column& column : columns_of(definition)) {
     store += store.empty() ? "" : " ";
