@@ -7,7 +7,7 @@ namespace {
 
 // Two HAProxys with the same table, in step with lineqd.
 struct RelayTest : ::testing::Test {
-  explicit RelayTest(engine::EngineOptions options = {}) : world(options) {
+  RelayTest() {
     for (Hap* hap : {&a, &b}) {
       world.settle();
       hap->define(1, counters_table());

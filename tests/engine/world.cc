@@ -16,7 +16,7 @@ shm::TableDefinition counters_table(std::string name, u64 expire_ms) {
 
 // --- Hap ---
 
-Hap::Hap(peers::Hello hello, std::string from, SegmentMs now) : address(std::move(from)) {
+Hap::Hap(const peers::Hello& hello, std::string from, SegmentMs now) : address(std::move(from)) {
   peers::SessionConfig config;
   config.request_lesson = false;
   peers::SessionEvents& events = *this;
@@ -85,7 +85,7 @@ void Hap::on_lesson_end(bool) {
 
 // --- World ---
 
-World::World(engine::EngineOptions options, shm::WriterOptions segment)
+World::World(const engine::EngineOptions& options, shm::WriterOptions segment)
     : options_(options), segment_(std::move(segment)) {
   cli::set_log_level(cli::LogLevel::kErr);
   segment_.instance = instance_.name();

@@ -31,7 +31,7 @@ class Hap : private peers::SessionEvents {
     u32 expire_ms = 0;
   };
 
-  Hap(peers::Hello hello, std::string address, SegmentMs now);
+  Hap(const peers::Hello& hello, std::string from, SegmentMs now);
   Hap(const Hap&) = delete;
   Hap& operator=(const Hap&) = delete;
   ~Hap() override = default;
@@ -72,7 +72,7 @@ class Hap : private peers::SessionEvents {
 
 class World {
  public:
-  explicit World(engine::EngineOptions options = {}, shm::WriterOptions segment = {});
+  explicit World(const engine::EngineOptions& options = {}, shm::WriterOptions segment = {});
 
   // Connects and says hello; what it has defined and queued goes out in settle().
   Hap& connect(std::string_view name, u32 pid = 1, std::string_view address = "10.0.0.1",
@@ -93,9 +93,9 @@ class World {
   SegmentMs now() const { return now_; }
   shm::Table* table(std::string_view name);
   // The entry, or nothing when it is absent or expired.
-  std::optional<shm::EntryView> entry(std::string_view table, std::string_view key);
+  std::optional<shm::EntryView> entry(std::string_view name, std::string_view key);
   u64 counter(shm::DaemonCounter c);
-  u64 table_counter(std::string_view table, shm::TableCounter c);
+  u64 table_counter(std::string_view name, shm::TableCounter c);
 
  private:
   bool exchange(Hap& hap);
