@@ -29,6 +29,13 @@ enum class PeerCounter : u16 {
   kCount
 };
 
+enum class PeerTableCounter : u16 {
+#define LINEQ_PEER_TABLE_COUNTER(name, kind, unit, help) name,
+#include "shm/counters.def"
+#undef LINEQ_PEER_TABLE_COUNTER
+  kCount
+};
+
 enum class CounterKind : u8 { kCounter, kGauge };
 
 struct CounterInfo {
@@ -57,6 +64,13 @@ inline constexpr std::array kPeerCounters{
   CounterInfo{#name, CounterKind::kind, unit, help},
 #include "shm/counters.def"
 #undef LINEQ_PEER_COUNTER
+};
+
+inline constexpr std::array kPeerTableCounters{
+#define LINEQ_PEER_TABLE_COUNTER(name, kind, unit, help) \
+  CounterInfo{#name, CounterKind::kind, unit, help},
+#include "shm/counters.def"
+#undef LINEQ_PEER_TABLE_COUNTER
 };
 
 }  // namespace lineq::shm

@@ -38,7 +38,20 @@ constexpr std::array<DataType, kDataTypes> kTypes{{
     {"glitch_rate", kRate, false, true, false},
 }};
 
+constexpr u64 counter_types() {
+  u64 bits = 0;
+  for (u32 bit = 0; bit < kDataTypes; ++bit) {
+    const DataType& type = kTypes[bit];
+    if (type.additive && !type.local && (type.kind == kU32 || type.kind == kU64)) {
+      bits |= u64{1} << bit;
+    }
+  }
+  return bits;
+}
+
 }  // namespace
+
+const u64 kCounterTypes = counter_types();
 
 std::span<const DataType> data_types() {
   return kTypes;

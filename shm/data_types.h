@@ -49,6 +49,8 @@ inline constexpr u32 kDataTypes = 27;     // known types: bits 0..26
 inline constexpr u32 kMaxElements = 100;  // of an array type, as HAProxy allows
 inline constexpr u32 kMaxSlotBytes = 4096;
 inline constexpr u64 kKnownDataTypes = (u64{1} << kDataTypes) - 1;
+// Those that only grow while their HAProxy counts: additive, no rate, and not conn_cur.
+extern const u64 kCounterTypes;
 
 // All known types; index = bit.
 std::span<const DataType> data_types();

@@ -21,7 +21,7 @@ struct TableInfo {
   u16 no = 0;  // index in the directory
   u32 id = 0;
   u64 generation = 0;
-  u32 scope_peer = 0xffffffff;
+  u32 scope_peer = kNoScope;
   TableRole role = TableRole::kPlain;
   TableDefinition definition;
   Geometry geometry;
@@ -57,6 +57,9 @@ class EntryView {
     return {reinterpret_cast<const char*>(k.data()), k.size()};
   }
 
+  // What the owner of an extended slot keeps there; i is 0 or 1.
+  u64 ext(u32 i) const { return words_[geometry_->ext_offset / 8 + i]; }
+
   const TableDefinition& definition() const { return *definition_; }
   const Geometry& geometry() const { return *geometry_; }
   const u64* words() const { return words_; }
@@ -65,6 +68,9 @@ class EntryView {
   // Value of element `i` of column `bit`, which must be in the definition and not a rate:
   // counters as they are, server_id sign-extended to 64 bits, server_key as dictionary id.
   u64 value(u32 bit, u32 i = 0) const {
+    if (geometry_->form == SlotForm::kTotals) {
+      return read<u64>(geometry_->offset[bit] + 8 * i);
+    }
     switch (data_type(bit).kind) {
       case ValueKind::kU64:
         return read<u64>(geometry_->offset[bit] + 8 * i);

@@ -50,13 +50,18 @@ Status check(const TableDefinition& d) {
 
 }  // namespace
 
-Result<Geometry> geometry_of(const TableDefinition& d, bool with_ext) {
+Result<Geometry> geometry_of(const TableDefinition& d, SlotForm form) {
   if (const Status status = check(d); !status) {
     return status.error();
   }
+  if (form == SlotForm::kTotals && (d.data_types & ~kCounterTypes) != 0) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("table {}: totals of columns that are no counters", d.name)};
+  }
   Geometry g;
+  g.form = form;
   u32 at = 16;
-  if (with_ext) {
+  if (form == SlotForm::kExtended) {
     g.ext_offset = 16;
     at += 16;
   }
@@ -64,7 +69,7 @@ Result<Geometry> geometry_of(const TableDefinition& d, bool with_ext) {
   for (const bool wide : {true, false}) {
     for (u32 bit = 0; bit < kDataTypes; ++bit) {
       const ValueKind kind = data_type(bit).kind;
-      if (!d.has(bit) || (kind == ValueKind::kU64) != wide) {
+      if (!d.has(bit) || (kind == ValueKind::kU64 || form == SlotForm::kTotals) != wide) {
         continue;
       }
       g.offset[bit] = static_cast<u16>(at);

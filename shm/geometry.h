@@ -28,10 +28,18 @@ struct TableDefinition {
   u32 key_capacity() const { return key_type == KeyType::kString ? key_bytes - 1 : key_bytes; }
 };
 
+// What a slot holds besides the columns as HAProxy has them.
+enum class SlotForm : u8 {
+  kPlain,
+  kExtended,  // two words of its owner's before the columns
+  kTotals,    // columns are counters, 64 bits wide whatever their type: sums that do not wrap
+};
+
 // Slot layout, offsets in bytes (shm-design 6):
 //   0 u32 seq | 4 u32 meta | 8 u32 expire_tick, u32 updated_tick | [16 u64 ext[2]] | u64 values |
 //   u32 cells | key
 struct Geometry {
+  SlotForm form = SlotForm::kPlain;
   u16 ext_offset = 0;  // 0 = none (users tables only)
   u16 key_offset = 0;
   u32 key_capacity = 0;
@@ -42,6 +50,7 @@ struct Geometry {
 
 // kInvalid with the reason when the definition cannot be held: no name, a key length that does not
 // go with the type, an array without elements, a row above kMaxSlotBytes.
-Result<Geometry> geometry_of(const TableDefinition& definition, bool with_ext);
+// With kTotals also when a column is not a counter.
+Result<Geometry> geometry_of(const TableDefinition& definition, SlotForm form = SlotForm::kPlain);
 
 }  // namespace lineq::shm

@@ -21,9 +21,9 @@ class Fnv {
 u64 abi_hash() {
   Fnv h;
   h.add(kLayoutVersion);
-  for (const u64 size :
-       {sizeof(RootLayout), sizeof(RootHeader), sizeof(ObjDesc), sizeof(TableDesc),
-        sizeof(PeerDesc), sizeof(RoomDesc), sizeof(Intent), sizeof(IntentPart), sizeof(Bucket)}) {
+  for (const u64 size : {sizeof(RootLayout), sizeof(RootHeader), sizeof(ObjDesc), sizeof(TableDesc),
+                         sizeof(PeerDesc), sizeof(PeerTableDesc), sizeof(RoomDesc), sizeof(Intent),
+                         sizeof(IntentPart), sizeof(Bucket)}) {
     h.add(size);
   }
   for (const u64 offset : {offsetof(RootHeader, state),
@@ -36,6 +36,7 @@ u64 abi_hash() {
                            offsetof(RootLayout, objects),
                            offsetof(RootLayout, tables),
                            offsetof(RootLayout, peers),
+                           offsetof(RootLayout, peer_tables),
                            offsetof(RootLayout, rooms),
                            offsetof(TableDesc, key_type),
                            offsetof(TableDesc, expire_ms),
@@ -44,7 +45,9 @@ u64 abi_hash() {
                            offsetof(TableDesc, cur),
                            offsetof(TableDesc, high_water),
                            offsetof(TableDesc, counters),
+                           offsetof(PeerDesc, process_pid),
                            offsetof(PeerDesc, remote_name),
+                           offsetof(PeerTableDesc, counters),
                            offsetof(PeerDesc, counters),
                            offsetof(RoomDesc, active),
                            offsetof(Intent, part),
@@ -57,8 +60,8 @@ u64 abi_hash() {
     }
     h.add(static_cast<u64>(type.kind) << 1 | u64{type.array});
   }
-  for (const u64 constant : {u64{kMaxTables}, u64{kMaxPeers}, u64{kMaxRooms}, u64{kMaxObjects},
-                             u64{kMaxChunks}, u64{kChunk0Log2}, u64{kBucketWords},
+  for (const u64 constant : {u64{kMaxTables}, u64{kMaxPeers}, u64{kMaxPeerTables}, u64{kMaxRooms},
+                             u64{kMaxObjects}, u64{kMaxChunks}, u64{kChunk0Log2}, u64{kBucketWords},
                              u64{kMaxSlotBytes}, u64{kMetaNeverExpires}, u64{kMetaKeyShift}}) {
     h.add(constant);
   }

@@ -12,18 +12,20 @@
 #include <cstddef>
 
 #include "shm/counters.h"
-#include "shm/data_types.h"
+#include "shm/geometry.h"
 #include "shm/support/ints.h"
 
 namespace lineq::shm {
 
 inline constexpr u64 kMagic = 0x0100'0051'454e'494cULL;  // "LINEQ\0\0\1" in memory
-inline constexpr u32 kLayoutVersion = 1;
+inline constexpr u32 kLayoutVersion = 2;
 inline constexpr u64 kPage = 4096;
 
-inline constexpr u32 kMaxTables = 1024;
+inline constexpr u32 kMaxTables = 2048;      // parts and ledgers included
+inline constexpr u32 kNoScope = 0xffffffff;  // TableDesc::scope_peer: nobody's alone
 inline constexpr u32 kMaxRooms = 1024;
 inline constexpr u32 kMaxPeers = 1024;
+inline constexpr u32 kMaxPeerTables = 8192;
 inline constexpr u32 kMaxObjects = 8192;
 inline constexpr u32 kMaxChunks = 24;
 inline constexpr u32 kChunk0Log2 =
@@ -33,7 +35,18 @@ enum class SegmentState : u32 { kNone, kCreating, kAttaching, kLive, kStopped, k
 enum class ObjectState : u16 { kFree, kPreparing, kLive };
 enum class ObjectKind : u16 { kNone, kFeed, kChunk, kIndex, kDictionary, kLine };
 enum class TableState : u32 { kFree, kLive };
-enum class TableRole : u32 { kPlain, kUsers, kRooms, kPart, kLedger };
+enum class TableRole : u32 {
+  kPlain,  // what HAProxys have; in mode acc the sum of the parts
+  kUsers,
+  kRooms,
+  kPart,    // mode acc: what one HAProxy has (scope_peer). ext[0]: session that told the entry last
+  kLedger,  // mode acc: totals of all counters, which only grow
+};
+constexpr SlotForm form_of(TableRole role) {
+  return role == TableRole::kUsers || role == TableRole::kPart ? SlotForm::kExtended
+         : role == TableRole::kLedger                          ? SlotForm::kTotals
+                                                               : SlotForm::kPlain;
+}
 enum class PeerState : u32 { kFree, kConnecting, kUp, kDown };
 enum class PeerDirection : u32 { kIncoming, kOutgoing };
 
@@ -71,7 +84,7 @@ struct alignas(64) RootHeader {
   u64 directory_generation;            // +1 when a table, room or peer appears or goes
   u32 tables_high, rooms_high, peers_high, objects_high;
   u32 next_object;  // next object number
-  u32 reserved0;
+  u32 peer_tables_high;
   u32 next_table_id;
   u32 reserved1;
   u64 pad3[2];
@@ -140,11 +153,23 @@ struct alignas(64) PeerDesc {
   u32 direction, protocol_minor;
   u64 remote_pid;
   u64 epoch;  // +1 per session
-  u64 pad[3];
+  // Mode acc: the process whose counters go on (it may have inherited them from an older one).
+  u64 process_pid;    // 0 = not known
+  u64 process_epoch;  // its first session; 0 = none yet
+  u64 pad[1];
   char remote_name[96];  // how it calls itself
   char local_name[96];   // what it calls us
   char address[64];
   u64 counters[24];  // PeerCounter
+};
+
+// One table of one HAProxy.
+struct alignas(64) PeerTableDesc {
+  u32 state;  // 0 free, 1 in use; release / acquire
+  u32 peer;   // number
+  u32 table;  // number
+  u32 table_id;
+  u64 counters[6];  // PeerTableCounter
 };
 
 // One waiting room.
@@ -165,6 +190,7 @@ struct alignas(64) RoomDesc {
 
 // The redo record: a change's whole outcome, written before the change is made (shm-design 15).
 inline constexpr u32 kIntentParts = 4;
+inline constexpr u32 kIntentWords = 2 * kMaxSlotBytes / 8;
 enum class PartKind : u32 { kNone, kUpdate, kInsert, kErase };
 struct IntentPart {
   u32 kind;  // PartKind
@@ -184,7 +210,7 @@ struct alignas(64) Intent {
   u64 pad1[4];
   IntentPart part[kIntentParts];
   u64 pad2[4];
-  u64 image[kMaxSlotBytes / 8];
+  u64 image[kIntentWords];  // of the parts, one after the other
 };
 
 // Where everything lies in the root object.
@@ -195,6 +221,7 @@ struct RootLayout {
   alignas(64) ObjDesc objects[kMaxObjects];
   alignas(64) TableDesc tables[kMaxTables];
   alignas(64) PeerDesc peers[kMaxPeers];
+  alignas(64) PeerTableDesc peer_tables[kMaxPeerTables];
   alignas(64) RoomDesc rooms[kMaxRooms];
 };
 
@@ -218,15 +245,17 @@ static_assert(offsetof(TableDesc, name) == 64 && offsetof(TableDesc, offset) == 
 static_assert(offsetof(TableDesc, chunk) == 832 && offsetof(TableDesc, cur) == 1024);
 static_assert(offsetof(TableDesc, high_water) == 1088 && offsetof(TableDesc, counters) == 1152);
 static_assert(sizeof(PeerDesc) == 512 && offsetof(PeerDesc, counters) == 320);
+static_assert(sizeof(PeerTableDesc) == 64);
 static_assert(sizeof(RoomDesc) == 1024);
-static_assert(sizeof(Intent) == 4288 && offsetof(Intent, image) == 192);
+static_assert(sizeof(Intent) == 8384 && offsetof(Intent, image) == 192);
 static_assert(sizeof(Bucket) == 64);
-static_assert(sizeof(RootLayout) <= 4u << 20);
 static_assert(static_cast<u32>(DaemonCounter::kCount) <= 64);
 static_assert(static_cast<u32>(TableCounter::kCount) <= 16);
 static_assert(static_cast<u32>(PeerCounter::kCount) <= 24);
+static_assert(static_cast<u32>(PeerTableCounter::kCount) <= 6);
 
-inline constexpr u64 kRootBytes = 4u << 20;
+inline constexpr u64 kRootBytes = u64{13} << 19;
+static_assert(sizeof(RootLayout) <= kRootBytes);
 
 // FNV-1a over sizes, offsets and the data type list: catches what a version number forgets.
 u64 abi_hash();

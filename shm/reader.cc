@@ -158,6 +158,7 @@ std::optional<BucketIndex> Reader::State::index(u32 number) {
 
 void Reader::State::load_tables() {
   tables.clear();
+  hidden.clear();
   const u32 high = std::min(load_acquire(layout->header.tables_high), kMaxTables);
   maps.resize(high);
   for (u32 no = 0; no < high; ++no) {
@@ -171,7 +172,8 @@ void Reader::State::load_tables() {
     info.id = load_relaxed(desc.id);
     info.generation = load_relaxed(desc.generation);
     info.scope_peer = load_relaxed(desc.scope_peer);
-    info.role = static_cast<TableRole>(load_relaxed(desc.role));
+    const u32 role = load_relaxed(desc.role);
+    info.role = static_cast<TableRole>(role);
     TableDefinition& d = info.definition;
     d.name = load_text(desc.name);
     const u32 key_type = load_relaxed(desc.key_type);
@@ -184,12 +186,12 @@ void Reader::State::load_tables() {
       d.period_ms[bit] = load_relaxed(desc.period_ms[bit]);
     }
     const u32 slot_bytes = load_relaxed(desc.slot_bytes);
-    const bool ext = load_relaxed(desc.ext_offset) != 0;
     observe_fence();
-    if (load_relaxed(desc.id) != info.id || !known_key_type(key_type)) {
+    if (load_relaxed(desc.id) != info.id || !known_key_type(key_type) ||
+        role > static_cast<u32>(TableRole::kLedger)) {
       continue;
     }
-    const auto geometry = geometry_of(d, ext);
+    const auto geometry = geometry_of(d, form_of(info.role));
     if (!geometry || geometry->slot_bytes != slot_bytes) {
       continue;  // damaged: verify() names it
     }
@@ -197,7 +199,8 @@ void Reader::State::load_tables() {
     if (maps[no].id != info.id) {
       maps[no] = TableMaps{info.id, {}};
     }
-    tables.push_back(std::move(info));
+    const bool is_hidden = info.role == TableRole::kPart || info.role == TableRole::kLedger;
+    (is_hidden ? hidden : tables).push_back(std::move(info));
   }
 }
 
@@ -352,6 +355,27 @@ const std::vector<TableInfo>& Reader::tables() const {
   return state_->tables;
 }
 
+const std::vector<TableInfo>& Reader::hidden_tables() const {
+  return state_->hidden;
+}
+
+const TableInfo* Reader::hidden_of(const TableInfo& table, TableRole role, u32 scope_peer) const {
+  const auto& hidden = state_->hidden;
+  const auto at = std::find_if(hidden.begin(), hidden.end(), [&](const TableInfo& t) {
+    return t.role == role && t.scope_peer == scope_peer &&
+           t.definition.name == table.definition.name &&
+           t.definition.key_type == table.definition.key_type &&
+           t.definition.key_bytes == table.definition.key_bytes;
+  });
+  return at == hidden.end() ? nullptr : &*at;
+}
+const TableInfo* Reader::part_of(const TableInfo& table, u16 peer) const {
+  return hidden_of(table, TableRole::kPart, peer);
+}
+const TableInfo* Reader::ledger_of(const TableInfo& table) const {
+  return hidden_of(table, TableRole::kLedger, kNoScope);
+}
+
 const TableInfo* Reader::find_table(std::string_view name) const {
   const TableInfo* found = nullptr;
   for (const TableInfo& t : state_->tables) {
@@ -389,6 +413,30 @@ TableStats Reader::stats(const TableInfo& table) const {
     }
   }
   return stats;
+}
+
+std::vector<PeerTableInfo> Reader::peer_tables() const {
+  std::vector<PeerTableInfo> found;
+  const RootLayout& l = *state_->layout;
+  const u32 high = std::min(load_acquire(l.header.peer_tables_high), kMaxPeerTables);
+  for (u32 i = 0; i < high; ++i) {
+    const PeerTableDesc& desc = l.peer_tables[i];
+    if (load_acquire(desc.state) == 0) {  // pairs with Writer::peer_table
+      continue;
+    }
+    PeerTableInfo p;
+    p.peer = static_cast<u16>(load_relaxed(desc.peer));
+    p.table = static_cast<u16>(load_relaxed(desc.table));
+    const u32 id = load_relaxed(desc.table_id);
+    for (std::size_t c = 0; c < p.counters.size(); ++c) {
+      p.counters[c] = load_relaxed(desc.counters[c]);
+    }
+    if (std::any_of(state_->tables.begin(), state_->tables.end(),
+                    [&](const TableInfo& t) { return t.no == p.table && t.id == id; })) {
+      found.push_back(p);
+    }
+  }
+  return found;
 }
 
 std::vector<PeerInfo> Reader::peers() const {

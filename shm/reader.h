@@ -75,6 +75,14 @@ struct PeerInfo {
   u64 counter(PeerCounter c) const { return counters[static_cast<std::size_t>(c)]; }
 };
 
+// One table of one HAProxy: what it announced and when it told something last.
+struct PeerTableInfo {
+  u16 peer = 0;   // PeerInfo::no
+  u16 table = 0;  // TableInfo::no
+  std::array<u64, static_cast<std::size_t>(PeerTableCounter::kCount)> counters{};
+  u64 counter(PeerTableCounter c) const { return counters[static_cast<std::size_t>(c)]; }
+};
+
 // State of one scan, also usable as a page cursor: `next` survives restarts of the reader.
 struct Scan {
   u32 next = 0;           // first slot not looked at
@@ -108,11 +116,19 @@ class Reader {
   u64 counter(DaemonCounter c) const;
   u64 segment_bytes() const;  // reserved memory of all objects
 
-  const std::vector<TableInfo>& tables() const;  // as of the last refresh(), in order of number
+  // As of the last refresh(), in order of number. In mode acc an entry of these is the sum over all
+  // HAProxys.
+  const std::vector<TableInfo>& tables() const;
+  // Mode acc: what each HAProxy has (kPart), and the totals (kLedger). Same names as above.
+  const std::vector<TableInfo>& hidden_tables() const;
+  // ... of one of tables(); null = there is none.
+  const TableInfo* part_of(const TableInfo& table, u16 peer) const;
+  const TableInfo* ledger_of(const TableInfo& table) const;
   const TableInfo* find_table(
       std::string_view name) const;  // exact name on the wire, or without the leading '/'
   TableStats stats(const TableInfo& table) const;
   std::vector<PeerInfo> peers() const;  // all that are not free
+  std::vector<PeerTableInfo> peer_tables() const;
 
   // Exact key as stored (see EntryView::key). On kFound `copy` holds the slot and the view stays
   // valid as long as it does.
@@ -137,6 +153,7 @@ class Reader {
   friend class Verifier;
   struct State;
   explicit Reader(std::unique_ptr<State> state);
+  const TableInfo* hidden_of(const TableInfo& table, TableRole role, u32 scope_peer) const;
   std::unique_ptr<State> state_;
 };
 

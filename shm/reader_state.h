@@ -34,7 +34,8 @@ struct Reader::State {
   u64 directory_generation = 0;
   u64 objects_generation = 0;
   u64 looked_at_root_ms = 0;
-  std::vector<TableInfo> tables;
+  std::vector<TableInfo> tables;  // that HAProxys have
+  std::vector<TableInfo> hidden;  // parts and ledgers
   std::vector<TableMaps> maps;
   std::unordered_map<u32, Object> objects;  // by number; mapped on first use
 

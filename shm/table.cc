@@ -178,7 +178,31 @@ EntryView Table::at(u32 slot) const {
   return {&info_.definition, &info_.geometry, parts_->words(slot), slot};
 }
 
-std::optional<u32> Table::find_slot(u32 tag, std::span<const u8> key) const {
+u32 Table::tag_of(std::span<const u8> key) const {
+  return index_tag(parts_->hash(key));
+}
+
+void Table::prefetch(u32 tag) const {
+  parts_->cur.prefetch_home(tag);
+  if (parts_->next) {
+    parts_->next.prefetch_home(tag);
+  }
+}
+
+void Table::prefetch_slot(u32 tag) const {
+  const Parts& p = *parts_;
+  (void)p.cur.find(tag, [&](u32 slot) {
+    const u8* at = p.slot(slot);
+    for (u32 line = 0; line < info_.geometry.used_bytes; line += 64) {
+      prefetch_for_write(at + line);
+    }
+    const u32 k = chunk_of(slot);
+    prefetch_for_write(&p.last[k][slot - chunk_start(k)]);
+    return true;
+  });
+}
+
+std::optional<u32> Table::find(u32 tag, std::span<const u8> key) const {
   const Parts& p = *parts_;
   const auto match = [&](u32 slot) {
     const auto have = at(slot).key();
@@ -192,7 +216,7 @@ std::optional<u32> Table::find_slot(u32 tag, std::span<const u8> key) const {
 }
 
 std::optional<u32> Table::find(std::span<const u8> key) const {
-  return find_slot(index_tag(parts_->hash(key)), key);
+  return find(tag_of(key), key);
 }
 
 // --- the update path
@@ -206,23 +230,11 @@ void Table::apply(const ColumnMap& columns, std::span<const Change> changes, Pee
   // (shm-design 18).
   std::array<u32, kBatch> tags;
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    tags[i] = index_tag(p.hash(changes[i].key));
-    p.cur.prefetch_home(tags[i]);
-    if (p.next) {
-      p.next.prefetch_home(tags[i]);
-    }
+    tags[i] = tag_of(changes[i].key);
+    prefetch(tags[i]);
   }
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    const auto fetch = [&](u32 slot) {
-      const u8* at = p.slot(slot);
-      for (u32 line = 0; line < info_.geometry.used_bytes; line += 64) {
-        prefetch_for_write(at + line);
-      }
-      const u32 k = chunk_of(slot);
-      prefetch_for_write(&p.last[k][slot - chunk_start(k)]);
-      return true;
-    };
-    (void)p.cur.find(tags[i], fetch);
+    prefetch_slot(tags[i]);
   }
   u64 inserts = 0;
   for (std::size_t i = 0; i < changes.size(); ++i) {
@@ -249,7 +261,7 @@ Applied Table::apply_one(const ColumnMap& columns, const Change& change, u32 tag
   const u32 life = std::clamp(change.timed ? change.expire_ms : own_life, 1U, kMaxLifeMs);
   const Tick told = now + life;
 
-  const auto found = find_slot(tag, change.key);
+  const auto found = find(tag, change.key);
   if (!found) {
     return insert(columns, change, tag, origin, now_ms, never, told);
   }
@@ -335,7 +347,6 @@ void Table::erase(u32 slot, FeedKind kind, PeerNo origin, SegmentMs now) {
 }
 
 void Table::commit(PartKind kind, u32 slot, u32 tag, u32 words) {
-  Parts& p = *parts_;
   Intent& intent = writer_.state_->layout->intent;
   IntentPart& part = intent.part[0];
   part.kind = static_cast<u32>(kind);
@@ -347,12 +358,20 @@ void Table::commit(PartKind kind, u32 slot, u32 tag, u32 words) {
   crash_point();
   store_release(intent.op, 1);
   crash_point();  // the record is complete before anything is touched
+  land(kind, slot, tag, intent.image, words);
+  crash_point();
+  store_release(intent.op, 0);
+  crash_point();
+}
+
+void Table::land(PartKind kind, u32 slot, u32 tag, const u64* image, u32 words) {
+  Parts& p = *parts_;
   switch (kind) {
     case PartKind::kUpdate:
-      write_slot(p.words(slot), intent.image, words);
+      write_slot(p.words(slot), image, words);
       break;
     case PartKind::kInsert:
-      write_slot(p.words(slot), intent.image, words);
+      write_slot(p.words(slot), image, words);
       crash_point();
       if (slot >= p.desc.high_water) {
         store_release(p.desc.high_water,
@@ -370,15 +389,12 @@ void Table::commit(PartKind kind, u32 slot, u32 tag, u32 words) {
       if (p.next) {
         p.next_used -= p.next.remove(tag, slot) ? 1U : 0U;
       }
-      write_slot(p.words(slot), intent.image, words);
+      write_slot(p.words(slot), image, words);
       store_relaxed(p.desc.live, p.desc.live - 1);
       break;
     case PartKind::kNone:
       break;
   }
-  crash_point();
-  store_release(intent.op, 0);
-  crash_point();
 }
 
 void Table::record(FeedKind kind, u32 slot, PeerNo origin) {
@@ -751,7 +767,7 @@ Status Table::adopt() {
 }
 
 // All repairs are idempotent: whole images, put if absent, remove if present.
-void Table::redo(const Intent& intent, const IntentPart& part) {
+void Table::redo(const IntentPart& part, const u64* image) {
   Parts& p = *parts_;
   const auto kind = static_cast<PartKind>(part.kind);
   if (part.slot >= p.usable || part.words < 2 || part.words > info_.geometry.used_bytes / 8) {
@@ -763,7 +779,7 @@ void Table::redo(const Intent& intent, const IntentPart& part) {
       (void)p.next.remove(part.tag, part.slot);
     }
   }
-  write_slot(p.words(part.slot), intent.image, part.words);
+  write_slot(p.words(part.slot), image, part.words);
   if (kind == PartKind::kInsert) {
     if (part.slot >= p.desc.high_water) {
       store_release(p.desc.high_water, u64{part.slot} + 1);
@@ -817,11 +833,14 @@ void Table::move_entries_to(Table& wider, u64 now_ms) {
     u8* to = bytes_of(image);
     const u8* from = reinterpret_cast<const u8*>(entry.words());
     std::memset(image, 0, wider.info_.geometry.used_bytes);
-    std::memcpy(image, entry.words(), 16);
+    const Geometry& geometry = info_.geometry;
+    std::memcpy(image, entry.words(), geometry.form == SlotForm::kExtended ? 32 : 16);
     for (u32 bit = 0; bit < kDataTypes; ++bit) {
       if (info_.definition.has(bit)) {
         const ValueKind kind = data_type(bit).kind;
-        const u64 width = kind == ValueKind::kU64 ? 8 : u64{4} * wire_cells(kind);
+        const u64 width = kind == ValueKind::kU64 || geometry.form == SlotForm::kTotals
+                              ? 8
+                              : u64{4} * wire_cells(kind);
         std::memcpy(to + wider.info_.geometry.offset[bit], from + info_.geometry.offset[bit],
                     width * info_.definition.elements[bit]);
       }
@@ -832,6 +851,99 @@ void Table::move_entries_to(Table& wider, u64 now_ms) {
       (void)wider.migrate_some(kBucketsPerInsert);
     }
   }
+}
+
+// --- several changes in one
+// ----------------------------------------------------------------------------------------
+
+Together::~Together() {
+  for (u32 i = count_; i-- > 0;) {
+    const One& one = changes_[i];
+    // A slot from beyond the high-water mark was only looked at.
+    if (one.kind == PartKind::kInsert && one.slot < one.table->high_water()) {
+      one.table->parts_->free.push_back(one.slot);
+    }
+  }
+}
+
+u64* Together::add(const One& one) {
+  const u32 words = one.table->info_.geometry.used_bytes / 8;
+  LINEQ_ASSERT(count_ < kIntentParts && words_ + words <= kIntentWords);
+  Intent& intent = writer_.state_->layout->intent;
+  IntentPart& part = intent.part[count_];
+  part.kind = static_cast<u32>(one.kind);
+  part.table = one.table->info_.no;
+  part.slot = one.slot;
+  part.words = words;
+  part.tag = one.tag;
+  changes_[count_++] = one;
+  return intent.image + std::exchange(words_, words_ + words);
+}
+
+u64* Together::update(Table& table, u32 slot, u32 tag) {
+  u64* image = add({&table, PartKind::kUpdate, slot, tag});
+  std::memcpy(image, table.at(slot).words(), table.info_.geometry.used_bytes);
+  return image;
+}
+
+u64* Together::insert(Table& table, std::span<const u8> key, u32 tag, SegmentMs now) {
+  LINEQ_ASSERT(key.size() <= table.info_.geometry.key_capacity);
+  const auto slot = table.room_in_index(now) ? table.take_slot(now) : std::nullopt;
+  if (!slot) {
+    return nullptr;
+  }
+  u64* image = add({&table, PartKind::kInsert, *slot, tag});
+  std::memset(image, 0, table.info_.geometry.used_bytes);
+  std::memcpy(bytes_of(image) + table.info_.geometry.key_offset, key.data(), key.size());
+  image[0] = (u64{kMetaLive} | key.size() << kMetaKeyShift) << 32;
+  return image;
+}
+
+void Together::land(PeerNo origin, SegmentMs now) {
+  Intent& intent = writer_.state_->layout->intent;
+  intent.parts = count_;
+  crash_point();
+  store_release(intent.op, 1);
+  crash_point();  // the record is complete before anything is touched
+  u32 at = 0;
+  for (u32 i = 0; i < count_; ++i) {
+    const One& one = changes_[i];
+    const u32 words = intent.part[i].words;
+    one.table->land(one.kind, one.slot, one.tag, intent.image + at, words);
+    at += words;
+    crash_point();
+  }
+  store_release(intent.op, 0);
+  crash_point();
+  for (u32 i = 0; i < count_; ++i) {
+    const One& one = changes_[i];
+    const bool inserted = one.kind == PartKind::kInsert;
+    one.table->record(inserted ? FeedKind::kInsert : FeedKind::kUpdate, one.slot, origin);
+    u64* counters = one.table->parts_->desc.counters;
+    const auto bump = [&](TableCounter c) {
+      u64& cell = counters[static_cast<u32>(c)];
+      store_relaxed(cell, cell + 1);
+    };
+    bump(TableCounter::updates);
+    if (inserted) {
+      bump(TableCounter::inserts);
+      if (one.table->parts_->next) {
+        (void)one.table->migrate_some(kBucketsPerInsert);
+      }
+    }
+    store_relaxed(counters[static_cast<u32>(TableCounter::last_update_ms)], now);
+  }
+  count_ = 0;
+}
+
+void put_times(u64* image, std::optional<Tick> deadline, Tick updated) {
+  constexpr u64 kNever = u64{kMetaNeverExpires} << 32;
+  image[0] = deadline ? image[0] & ~kNever : image[0] | kNever;
+  image[1] = times(deadline.value_or(updated), updated);
+}
+
+void put_cells(const ColumnMap& columns, const u64* cells, Tick now, u64* image) {
+  fill(columns, cells, now, bytes_of(image));
 }
 
 }  // namespace lineq::shm

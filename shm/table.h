@@ -5,6 +5,7 @@
 // returns, the changes are in the segment and may be acknowledged.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -86,6 +87,12 @@ class Table {
 
   // Absent, or the live slot of this key (expired or not).
   std::optional<u32> find(std::span<const u8> key) const;
+  // The same for who looks into several tables: a key has the same tag in all of a segment. The two
+  // prefetches are to be sweeps of their own over a batch.
+  u32 tag_of(std::span<const u8> key) const;
+  std::optional<u32> find(u32 tag, std::span<const u8> key) const;
+  void prefetch(u32 tag) const;
+  void prefetch_slot(u32 tag) const;
   // The slot itself, no copy; valid until the next change. live() is false for a free one. `slot` <
   // high_water().
   EntryView at(u32 slot) const;
@@ -106,6 +113,7 @@ class Table {
 
  private:
   friend class Writer;
+  friend class Together;
   struct Parts;
   Table(Writer& writer, u16 no);
 
@@ -123,7 +131,7 @@ class Table {
   // After a kill: what the segment says, made whole. What remains of recovery once objects are
   // mapped.
   Status adopt();
-  void redo(const Intent& intent, const IntentPart& part);
+  void redo(const IntentPart& part, const u64* image);
   void recount();
   void move_entries_to(Table& wider, u64 now_ms);
 
@@ -133,12 +141,52 @@ class Table {
                  SegmentMs now_ms, bool never, Tick deadline);
   // The image of the intent becomes the slot's; `words` of it.
   void commit(PartKind kind, u32 slot, u32 tag, u32 words);
+  void land(PartKind kind, u32 slot, u32 tag, const u64* image, u32 words);
   void record(FeedKind kind, u32 slot, PeerNo origin);
-  std::optional<u32> find_slot(u32 tag, std::span<const u8> key) const;
-
   Writer& writer_;
   TableInfo info_;
   std::unique_ptr<Parts> parts_;
 };
+
+// Changes of several entries, of different tables, that land all or none, whatever the writer dies
+// of (shm-design 15). For one change of state; nothing else may be written meanwhile.
+//
+//   Together change(writer);
+//   u64* part = change.update(parts, slot, tag);           // as it is now
+//   u64* sum = change.insert(ledger, key, tag);            // nullptr: no memory, nothing happens
+//   ... put_times(), put values at the table's offsets ...
+//   change.land(origin, now);
+class Together {
+ public:
+  explicit Together(Writer& writer) : writer_(writer) {}
+  ~Together();  // what did not land never was
+  Together(const Together&) = delete;
+  Together& operator=(const Together&) = delete;
+
+  u64* update(Table& table, u32 slot, u32 tag);
+  u64* insert(Table& table, std::span<const u8> key, u32 tag, SegmentMs now);
+  u32 slot(u32 part) const { return changes_[part].slot; }
+  void land(PeerNo origin, SegmentMs now);
+
+ private:
+  struct One {
+    Table* table;
+    PartKind kind;
+    u32 slot;
+    u32 tag;
+  };
+
+  u64* add(const One& one);
+
+  Writer& writer_;
+  std::array<One, kIntentParts> changes_{};
+  u32 count_ = 0;
+  u32 words_ = 0;
+};
+
+// Into an image: its deadline (none: it never expires), and when it was changed.
+void put_times(u64* image, std::optional<Tick> deadline, Tick updated);
+// Cells as told, see ColumnMap.
+void put_cells(const ColumnMap& columns, const u64* cells, Tick now, u64* image);
 
 }  // namespace lineq::shm

@@ -27,7 +27,8 @@ class Verifier {
     objects();
     directory();
     // By copy: refresh() may change the list below us.
-    const std::vector<TableInfo> tables = reader_.tables();
+    std::vector<TableInfo> tables = reader_.tables();
+    tables.insert(tables.end(), reader_.hidden_tables().begin(), reader_.hidden_tables().end());
     for (const TableInfo& table : tables) {
       ++report_.tables;
       slots(table);
@@ -110,11 +111,31 @@ class Verifier {
       expect(
           [&] {
             return load_acquire(o.state) != static_cast<u16>(ObjectState::kLive) ||
-                   load_relaxed(o.number) != number || s_.object(number, bytes) != nullptr;
+                   load_relaxed(o.number) != number || s_.object(number, bytes) != nullptr ||
+                   !referenced(o);
           },
           "object-there",
           [&] { return fmt::format("object {:08x} of {} bytes cannot be opened", number, bytes); });
     }
+  }
+
+  // An object that lost its place in a table is unlinked first and leaves the directory then.
+  bool referenced(const ObjDesc& o) const {
+    const u32 number = load_relaxed(o.number);
+    const u32 owner = load_relaxed(o.owner);
+    if (owner >= kMaxTables) {
+      return true;
+    }
+    const TableDesc& desc = s_.layout->tables[owner];
+    return load_acquire(desc.state) == static_cast<u32>(TableState::kLive) &&
+           (load_acquire(desc.cur.object) == number || load_acquire(desc.next.object) == number ||
+            std::any_of(std::begin(desc.chunk), std::end(desc.chunk),
+                        [&](const ObjRef& chunk) { return load_acquire(chunk.object) == number; }));
+  }
+
+  static bool known(const std::vector<TableInfo>& tables, u32 no) {
+    return std::any_of(tables.begin(), tables.end(),
+                       [&](const TableInfo& t) { return t.no == no; });
   }
 
   // Every table that calls itself live is one that readers accept, and no two are the same.
@@ -127,8 +148,7 @@ class Verifier {
           [&] {
             (void)reader_.refresh();
             return load_acquire(desc.state) != static_cast<u32>(TableState::kLive) ||
-                   std::any_of(reader_.tables().begin(), reader_.tables().end(),
-                               [&](const TableInfo& t) { return t.no == no; });
+                   known(reader_.tables(), no) || known(reader_.hidden_tables(), no);
           },
           "table-definition",
           [&] {
@@ -140,7 +160,8 @@ class Verifier {
     if (load_acquire(s_.layout->header.state) != static_cast<u32>(SegmentState::kStopped)) {
       return;
     }
-    const auto& tables = reader_.tables();
+    std::vector<TableInfo> tables = reader_.tables();
+    tables.insert(tables.end(), reader_.hidden_tables().begin(), reader_.hidden_tables().end());
     for (const TableInfo& a : tables) {
       for (const TableInfo& b : tables) {
         expect(

@@ -15,7 +15,7 @@
 namespace lineq::shm {
 namespace {
 
-constexpr u32 kNoOwner = 0xffffffff;
+constexpr u32 kNoOwner = 0xffffffff;  // of objects
 
 // Text that readers copy word by word; cut to fit, padded with zeros.
 template <std::size_t N>
@@ -67,8 +67,8 @@ TableDefinition definition_of(const TableDesc& desc) {
   return d;
 }
 
-bool same_identity(const TableDesc& desc, const TableDefinition& d) {
-  return desc.role == static_cast<u32>(TableRole::kPlain) &&
+bool same_identity(const TableDesc& desc, const TableDefinition& d, TableRole role, u32 scope) {
+  return desc.role == static_cast<u32>(role) && desc.scope_peer == scope &&
          desc.key_type == static_cast<u32>(d.key_type) && desc.key_bytes == d.key_bytes &&
          view_name(desc.name, sizeof desc.name) == d.name;
 }
@@ -199,7 +199,8 @@ std::string unusable(const Object& root) {
     return "from before the last boot";
   }
   if (h.objects_high > kMaxObjects || h.tables_high > kMaxTables || h.peers_high > kMaxPeers ||
-      h.feed_log2 < 16 || h.feed_log2 > 26 || h.state == static_cast<u32>(SegmentState::kRetired)) {
+      h.peer_tables_high > kMaxPeerTables || h.feed_log2 < 16 || h.feed_log2 > 26 ||
+      h.state == static_cast<u32>(SegmentState::kRetired)) {
     return "contradicts itself";
   }
   return {};
@@ -320,11 +321,16 @@ Status Writer::adopt() {
   }
   const Intent& intent = s.layout->intent;
   if (intent.op == 1) {
+    u32 at = 0;  // where the part's image is
     for (u32 i = 0; i < std::min(intent.parts, kIntentParts); ++i) {
       const IntentPart& part = intent.part[i];
-      if (part.table < s.tables.size() && s.tables[part.table] != nullptr) {
-        s.tables[part.table]->redo(intent, part);
+      if (part.words > kIntentWords - at) {
+        break;
       }
+      if (part.table < s.tables.size() && s.tables[part.table] != nullptr) {
+        s.tables[part.table]->redo(part, intent.image + at);
+      }
+      at += part.words;
     }
     crash_point();
     store_release(s.layout->intent.op, 0);
@@ -339,7 +345,8 @@ Status Writer::adopt() {
     for (const u16 other : numbers) {
       if (s.tables[no] != nullptr && s.tables[other] != nullptr &&
           s.layout->tables[no].id < s.layout->tables[other].id &&
-          same_identity(s.layout->tables[no], s.tables[other]->info().definition)) {
+          same_identity(s.layout->tables[no], s.tables[other]->info().definition,
+                        s.tables[other]->info().role, s.tables[other]->info().scope_peer)) {
         free_table(no);
       }
     }
@@ -548,11 +555,11 @@ const std::vector<u16>& Writer::tables() const {
 Result<std::unique_ptr<Table>> Writer::open_table(u16 no) {
   const TableDesc& desc = state_->layout->tables[no];
   TableDefinition definition = definition_of(desc);
-  if (!known_key_type(desc.key_type)) {
-    return Error{ErrorCode::kDamaged,
-                 fmt::format("table {}: key type {}", definition.name, desc.key_type)};
+  if (!known_key_type(desc.key_type) || desc.role > static_cast<u32>(TableRole::kLedger)) {
+    return Error{ErrorCode::kDamaged, fmt::format("table {}: key type {}, role {}", definition.name,
+                                                  desc.key_type, desc.role)};
   }
-  auto geometry = geometry_of(definition, desc.ext_offset != 0);
+  auto geometry = geometry_of(definition, form_of(static_cast<TableRole>(desc.role)));
   if (!geometry || geometry->slot_bytes != desc.slot_bytes ||
       geometry->key_offset != desc.key_offset) {
     return Error{ErrorCode::kDamaged,
@@ -569,10 +576,10 @@ Result<std::unique_ptr<Table>> Writer::open_table(u16 no) {
 }
 
 // A table that nobody sees yet: publish_table() makes it live.
-Result<Table*> Writer::make_table(const TableDefinition& definition) {
+Result<Table*> Writer::make_table(const TableDefinition& definition, TableRole role, u32 scope) {
   State& s = *state_;
   RootHeader& h = s.header();
-  auto geometry = geometry_of(definition, false);
+  auto geometry = geometry_of(definition, form_of(role));
   if (!geometry) {
     return geometry.error();
   }
@@ -610,8 +617,8 @@ Result<Table*> Writer::make_table(const TableDefinition& definition) {
   for (u64& counter : desc.counters) {
     store_relaxed(counter, 0);
   }
-  store_relaxed(desc.scope_peer, kNoOwner);
-  store_relaxed(desc.role, static_cast<u32>(TableRole::kPlain));
+  store_relaxed(desc.scope_peer, scope);
+  store_relaxed(desc.role, static_cast<u32>(role));
   store_relaxed(desc.key_type, static_cast<u32>(definition.key_type));
   store_relaxed(desc.key_bytes, definition.key_bytes);
   store_relaxed(desc.data_types, definition.data_types);
@@ -664,12 +671,18 @@ void Writer::free_table(u16 no) {
   s.bump_directory();
 }
 
-Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs now) {
+void Writer::drop_table(u16 no) {
+  free_table(no);
+  state_->feed.append({0, no, FeedKind::kTable, kNoPeer.value});
+}
+
+Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs now, TableRole role,
+                                   u32 scope) {
   State& s = *state_;
   TableFor answer;
   Table* known = nullptr;
   for (const u16 no : s.live_tables) {
-    if (same_identity(s.layout->tables[no], definition)) {
+    if (same_identity(s.layout->tables[no], definition, role, scope)) {
       known = s.tables[no].get();
     }
   }
@@ -702,7 +715,7 @@ Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs 
       return answer;
     }
   }
-  auto made = make_table(wanted);
+  auto made = make_table(wanted, role, scope);
   if (!made) {
     return made.error();
   }
@@ -719,6 +732,7 @@ Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs 
   if (known != nullptr) {
     answer.replaced = true;
     answer.old_no = known->info_.no;
+    move_peer_tables(answer.old_no, known->info_.id, table->info_);
     free_table(answer.old_no);
   }
   answer.created = known == nullptr;
@@ -795,6 +809,8 @@ Result<PeerNo> Writer::peer_up(const PeerIdentity& id, SegmentMs now) {
       store_text(peer.remote_name, id.remote_name);
       store_text(peer.local_name, id.local_name);
       store_text(peer.address, id.address);
+      store_relaxed(peer.process_pid, 0);
+      store_relaxed(peer.process_epoch, 0);
     }
   });
   if (!known) {
@@ -828,6 +844,81 @@ void Writer::peer_down(PeerNo peer, SegmentMs now) {
   }
   state_->bump_directory();
   state_->feed.append({0, 0, FeedKind::kPeer, peer.value});
+}
+
+PeerProcess Writer::peer_process(PeerNo peer) const {
+  const PeerDesc& desc = state_->layout->peers[peer.value];
+  return {desc.process_pid, desc.process_epoch};
+}
+void Writer::set_peer_process(PeerNo peer, PeerProcess process) {
+  PeerDesc& desc = state_->layout->peers[peer.value];
+  seqlock_write(desc.seq, [&] {
+    store_relaxed(desc.process_pid, process.pid);
+    store_relaxed(desc.process_epoch, process.epoch);
+  });
+}
+u64 Writer::peer_epoch(PeerNo peer) const {
+  return state_->layout->peers[peer.value].epoch;
+}
+
+std::optional<u32> Writer::peer_table(PeerNo peer, const TableInfo& table) {
+  State& s = *state_;
+  RootHeader& h = s.header();
+  std::optional<u32> unused;
+  std::optional<u32> stale;  // of a table that is gone, or of a HAProxy that is
+  for (u32 i = 0; i < h.peer_tables_high; ++i) {
+    const PeerTableDesc& desc = s.layout->peer_tables[i];
+    if (desc.state == 0) {
+      unused = i;
+      continue;
+    }
+    const Table* const of = desc.table < s.tables.size() ? s.tables[desc.table].get() : nullptr;
+    const bool there = of != nullptr && of->info().id == desc.table_id;
+    if (there && desc.peer == peer.value && desc.table == table.no) {
+      return i;
+    }
+    if (!there || s.layout->peers[desc.peer].state != static_cast<u32>(PeerState::kUp)) {
+      stale = i;
+    }
+  }
+  if (!unused && h.peer_tables_high < kMaxPeerTables) {
+    unused = h.peer_tables_high;
+  }
+  const auto index = unused ? unused : stale;
+  if (!index) {
+    return std::nullopt;
+  }
+  PeerTableDesc& desc = s.layout->peer_tables[*index];
+  store_release(desc.state, 0);
+  for (u64& counter : desc.counters) {
+    store_relaxed(counter, 0);
+  }
+  store_relaxed(desc.peer, peer.value);
+  store_relaxed(desc.table, table.no);
+  store_relaxed(desc.table_id, table.id);
+  store_release(desc.state, 1);  // pairs with Reader::peer_tables
+  if (*index == h.peer_tables_high) {
+    store_release(h.peer_tables_high, *index + 1);
+  }
+  return index;
+}
+u64 Writer::peer_table_counter(u32 index, PeerTableCounter c) const {
+  return state_->layout->peer_tables[index].counters[static_cast<u32>(c)];
+}
+void Writer::set_peer_table_counter(u32 index, PeerTableCounter c, u64 value) {
+  store_relaxed(state_->layout->peer_tables[index].counters[static_cast<u32>(c)], value);
+}
+void Writer::move_peer_tables(u16 old_no, u32 old_id, const TableInfo& table) {
+  State& s = *state_;
+  for (u32 i = 0; i < s.header().peer_tables_high; ++i) {
+    PeerTableDesc& desc = s.layout->peer_tables[i];
+    if (desc.state == 1 && desc.table == old_no && desc.table_id == old_id) {
+      store_release(desc.state, 0);
+      store_relaxed(desc.table, table.no);
+      store_relaxed(desc.table_id, table.id);
+      store_release(desc.state, 1);
+    }
+  }
 }
 
 u64 Writer::peer_counter(PeerNo peer, PeerCounter c) const {

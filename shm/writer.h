@@ -46,6 +46,11 @@ struct PeerIdentity {
   u32 protocol_minor = 1;
 };
 
+struct PeerProcess {
+  u64 pid = 0;    // 0 = not known
+  u64 epoch = 0;  // its first session
+};
+
 class Object;
 
 // Result of table_for.
@@ -77,7 +82,11 @@ class Writer {
   // side and never mix. Columns are united: a definition with columns (or longer arrays) the table
   // lacks makes a wider table and moves all entries there; the old Table is gone. A longer expiry
   // is remembered. Rate periods of the first definition stay.
-  Result<TableFor> table_for(const TableDefinition& definition, SegmentMs now);
+  // Parts and ledgers (`role`, with the HAProxy they belong to or kNoScope) are tables of their own
+  // beside the one that HAProxys have, and are united the same way.
+  Result<TableFor> table_for(const TableDefinition& definition, SegmentMs now,
+                             TableRole role = TableRole::kPlain, u32 scope = kNoScope);
+  void drop_table(u16 no);                 // with all its entries
   Table* table(u16 no);                    // nullptr = no such table
   const std::vector<u16>& tables() const;  // numbers of live tables
 
@@ -86,6 +95,14 @@ class Writer {
   // kExhausted at kMaxPeers connected.
   Result<PeerNo> peer_up(const PeerIdentity& identity, SegmentMs now);
   void peer_down(PeerNo peer, SegmentMs now);
+  u64 peer_epoch(PeerNo peer) const;  // number of its session
+  // Mode acc: the process whose counters go on. Both 0 in a new record.
+  PeerProcess peer_process(PeerNo peer) const;
+  void set_peer_process(PeerNo peer, PeerProcess process);
+  // The record of one table of one HAProxy, made if there is none. nullopt: no room for more.
+  std::optional<u32> peer_table(PeerNo peer, const TableInfo& table);
+  u64 peer_table_counter(u32 index, PeerTableCounter c) const;
+  void set_peer_table_counter(u32 index, PeerTableCounter c, u64 value);
   u64 peer_counter(PeerNo peer, PeerCounter c) const;
   void set_peer_counter(PeerNo peer, PeerCounter c, u64 value);
   void add_peer_counter(PeerNo peer, PeerCounter c, u64 by = 1);
@@ -105,6 +122,7 @@ class Writer {
 
  private:
   friend class Table;
+  friend class Together;
   struct State;
   explicit Writer(std::unique_ptr<State> state);
 
@@ -116,7 +134,8 @@ class Writer {
   static void remove_objects(const std::string& instance, const Object& root);
 
   Result<std::unique_ptr<Table>> open_table(u16 no);
-  Result<Table*> make_table(const TableDefinition& definition);
+  Result<Table*> make_table(const TableDefinition& definition, TableRole role, u32 scope);
+  void move_peer_tables(u16 old_no, u32 old_id, const TableInfo& table);
   void publish_table(u16 no);
   void free_table(u16 no);
 

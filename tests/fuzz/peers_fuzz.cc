@@ -73,7 +73,7 @@ class Owner : public SessionEvents {
          {reinterpret_cast<const u8*>(table.definition.name.data()), table.definition.name.size()});
     LINEQ_ASSERT(table.definition.cells() == table.shape.cells());
     LINEQ_ASSERT(table.shape.cells() <= kMaxRowCells);
-    if (shm::geometry_of(table.definition, false).ok()) {
+    if (shm::geometry_of(table.definition).ok()) {
       session->define(table.index + 1, table.definition);
       return true;
     }
@@ -89,7 +89,7 @@ class Owner : public SessionEvents {
       digest_ = digest_ * 31 + update.id + (u64{update.expire_ms} << 32);
       check(table, update);
     }
-    if (answers && shm::geometry_of(table.definition, false).ok()) {
+    if (answers && shm::geometry_of(table.definition).ok()) {
       const Update& first = updates.front();
       session->update(table.index + 1, first.key, {first.cells, table.shape.cells()},
                       first.timed ? std::optional(first.expire_ms) : std::nullopt);

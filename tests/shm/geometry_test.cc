@@ -6,12 +6,13 @@ namespace lineq::shm {
 namespace {
 
 TEST(GeometryTest, CommonTablesHaveTheStridesOfTheDesign) {
-  EXPECT_EQ(geometry_of(define("t", KeyType::kIp, 4, {kGpc0}), false)->slot_bytes, 32U);
-  EXPECT_EQ(geometry_of(define("t", KeyType::kString, 37, {kGpc1}), false)->slot_bytes, 64U);
-  EXPECT_EQ(geometry_of(define("t", KeyType::kString, 73, {kGpc1}), true)->slot_bytes, 112U);
+  EXPECT_EQ(geometry_of(define("t", KeyType::kIp, 4, {kGpc0}))->slot_bytes, 32U);
+  EXPECT_EQ(geometry_of(define("t", KeyType::kString, 37, {kGpc1}))->slot_bytes, 64U);
   EXPECT_EQ(
-      geometry_of(define("t", KeyType::kIpv6, 16, {kHttpReqRate, kBytesOutCnt}), false)->slot_bytes,
-      64U);
+      geometry_of(define("t", KeyType::kString, 73, {kGpc1}), SlotForm::kExtended)->slot_bytes,
+      112U);
+  EXPECT_EQ(geometry_of(define("t", KeyType::kIpv6, 16, {kHttpReqRate, kBytesOutCnt}))->slot_bytes,
+            64U);
 }
 
 TEST(GeometryTest, ValuesAreAlignedAndDoNotOverlap) {
@@ -20,7 +21,7 @@ TEST(GeometryTest, ValuesAreAlignedAndDoNotOverlap) {
     all.data_types |= u64{1} << bit;
     all.elements[bit] = data_type(bit).array ? 7 : 1;
   }
-  const Geometry g = *geometry_of(all, false);
+  const Geometry g = *geometry_of(all);
   std::vector<bool> used(g.slot_bytes);
   for (u32 bit = 0; bit < kDataTypes; ++bit) {
     const bool wide = data_type(bit).kind == ValueKind::kU64;
@@ -37,7 +38,7 @@ TEST(GeometryTest, ValuesAreAlignedAndDoNotOverlap) {
 
 TEST(GeometryTest, DefinitionsThatCannotBeHeldSayWhy) {
   const auto why = [](TableDefinition d) {
-    const auto g = geometry_of(d, false);
+    const auto g = geometry_of(d);
     return g.ok() ? std::string() : g.error().what;
   };
   EXPECT_NE(why(define("", KeyType::kIp, 4, {})).find("name"), std::string::npos);

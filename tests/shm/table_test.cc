@@ -215,7 +215,7 @@ TEST(TableTest, SameNameWithAnotherKeyIsAnotherTable) {
 TEST(TableTest, MemoryLimitRefusesAndEverythingElseGoesOn) {
   TempInstance instance;
   WriterOptions options = instance.options();
-  options.memory_limit = u64{8} << 20;
+  options.memory_limit = u64{11} << 20;
   auto attached = Writer::attach(options);
   ASSERT_TRUE(attached.ok());
   Writer& writer = **attached;

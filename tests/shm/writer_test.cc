@@ -209,7 +209,7 @@ TEST(WriterTest, ManyTablesAndThenNoMore) {
   }
   const auto one_more = writer->table_for(define("more", KeyType::kIp, 4, {kGpc0}), 0);
   ASSERT_FALSE(one_more.ok());
-  EXPECT_NE(one_more.error().what.find("1024"), std::string::npos);
+  EXPECT_NE(one_more.error().what.find("2048"), std::string::npos);
   EXPECT_EQ(
       writer->table_for(define("t5", KeyType::kIp, 4, {kGpc0}), 0)->table->info().definition.name,
       "t5");
