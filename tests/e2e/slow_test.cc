@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <deque>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -332,6 +333,150 @@ TEST_F(SlowMillionTest, ARealHaproxyLearnsThemAll) {
     EXPECT_TRUE(wait_until([&] { return used() == kEntries; }, std::chrono::minutes(2)))
         << used() << haproxy->peer().text << world_.story();
   }
+}
+
+// Four real HAProxys and 46 fake ones under a stream of updates.
+class SlowFiftyTest : public testing::Test {
+ protected:
+  static constexpr std::size_t kFakes = 46;
+  static constexpr u32 kKeys = 20000;
+  static constexpr std::size_t kWriter = 0;
+  static constexpr std::size_t kProber = 1;
+  static constexpr std::size_t kReceiver = 2;
+  static constexpr std::size_t kHanging = 3;
+
+  void SetUp() override {
+    if (!have_haproxys()) {
+      GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+    }
+    // A ring so small that who hangs falls out of it too.
+    world_.lineq.set("LINEQ_FEED_LOG2", "16");
+    ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_NE(world_.add(i < 2 ? HaproxyVersion::k26 : HaproxyVersion::k30,
+                           fmt::format("hap-{}", i), plain_config()),
+                nullptr)
+          << world_.trouble;
+    }
+    ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+    for (std::size_t i = 0; i < kFakes; ++i) {
+      fakes_.push_back(
+          world_.fake(fmt::format("fake-{}", i), false, i == kReceiver || i == kHanging));
+      ASSERT_TRUE(fakes_.back()->connect()) << fakes_.back()->why_ended();
+    }
+    fakes_[kWriter]->define(1, plain_table());
+    fakes_[kProber]->define(1, plain_table());
+  }
+
+  // As long as the table allows, so that what is not taken becomes much.
+  static std::string key(u64 n) {
+    return fmt::format("{:06}-a-key-that-is-nearly-as-long-as-the-table-allows-it-to-be", n);
+  }
+  // Every fake peer but the hanging one takes what is there.
+  bool pump_others(bool hangs) {
+    for (std::size_t i = 0; i < kFakes; ++i) {
+      if (hangs && i == kHanging) {
+        fakes_[i]->pump_out_only();  // alive, but it reads nothing
+      } else if (!fakes_[i]->pump()) {
+        why_ = fmt::format("fake-{}: {}", i, fakes_[i]->why_ended());
+        return false;
+      }
+    }
+    return true;
+  }
+  // Sends `rounds` times all keys. Median of the microseconds from an update to its arrival at
+  // another HAProxy, behind a burst of updates each; nothing when a session is lost.
+  std::optional<double> load(u64 rounds, bool hangs) {
+    constexpr u64 kBurst = 500;
+    std::vector<double> latencies;
+    for (u64 n = 0; n < rounds * kKeys; n += kBurst) {
+      for (u64 i = 0; i < kBurst; ++i, ++sent_) {
+        fakes_[kWriter]->update(1, key(sent_ * 7919 % kKeys), plain_row(sent_, 7));
+      }
+      if (!pump_others(hangs)) {
+        return std::nullopt;
+      }
+      const auto start = std::chrono::steady_clock::now();
+      fakes_[kProber]->update(1, "probe", plain_row(++probes_));
+      const bool arrived = fakes_[kReceiver]->pump_until([&] {
+        const ReceivedRow* row = fakes_[kReceiver]->row("/plain", "probe");
+        return fakes_[kProber]->pump() && row != nullptr && row->cells[0] == probes_;
+      });
+      const std::chrono::duration<double, std::micro> took =
+          std::chrono::steady_clock::now() - start;
+      if (!arrived) {
+        why_ = fmt::format("probe {} has not arrived", probes_);
+        return std::nullopt;
+      }
+      latencies.push_back(took.count());
+    }
+    const auto middle = latencies.begin() + static_cast<std::ptrdiff_t>(latencies.size() / 2);
+    std::nth_element(latencies.begin(), middle, latencies.end());
+    return *middle;
+  }
+  // The last value of every key, as the hanging one has it; "" or what is wrong.
+  std::string hanging_wrong() const {
+    const auto& rows = fakes_[kHanging]->rows("/plain");
+    for (u64 n = sent_ - kKeys; n < sent_; ++n) {
+      const auto row = rows.find(key(n * 7919 % kKeys));
+      if (row == rows.end() || row->second.cells[0] != n) {
+        return fmt::format("{} is {}, not {}", key(n * 7919 % kKeys),
+                           row == rows.end() ? "not there" : std::to_string(row->second.cells[0]),
+                           n);
+      }
+    }
+    return "";
+  }
+
+  World world_;
+  std::vector<std::unique_ptr<FakePeer>> fakes_;
+  u64 sent_ = 0;
+  u64 probes_ = 0;
+  std::string why_;
+};
+
+TEST_F(SlowFiftyTest, OneThatStopsReadingCostsBoundedMemoryAndNobodysTime) {
+  ASSERT_TRUE(load(2, false)) << why_ << world_.story();  // the segment has its size now
+  const std::optional<double> before = load(4, false);
+  ASSERT_TRUE(before) << why_ << world_.story();
+  const u64 memory_before = resident_kib(world_.daemon.pid());
+
+  // First what the kernel's buffers hold, then the time in which nothing is taken any more.
+  const u64 sent_before = sent_;
+  ASSERT_TRUE(load(15, true)) << why_ << world_.story();
+  const std::optional<double> after = load(30, true);
+  ASSERT_TRUE(after) << why_ << world_.story();
+  const u64 memory_after = resident_kib(world_.daemon.pid());
+  const u64 not_taken_kib = (sent_ - sent_before) * key(0).size() / 1024;
+  constexpr u64 kAllowedKib = 12 * 1024;
+  ASSERT_GT(not_taken_kib, 2 * kAllowedKib);
+  EXPECT_LT(memory_after, memory_before + kAllowedKib)
+      << "from " << memory_before << " KiB, " << not_taken_kib << " KiB were not taken";
+  // Generous: the machine has other work; a peer that is waited for would cost seconds.
+  EXPECT_LT(*after, 3 * *before + 3000) << "us; before " << *before;
+  RecordProperty("latency_before_us", static_cast<int>(*before));
+  RecordProperty("latency_after_us", static_cast<int>(*after));
+  RecordProperty("memory_growth_kib", static_cast<int>(memory_after) - static_cast<int>(memory_before));
+  RecordProperty("not_taken_kib", static_cast<int>(not_taken_kib));
+
+  // It reads again; if it was closed meanwhile it connects again, as HAProxy does.
+  const auto end = std::chrono::steady_clock::now() + 2 * kPatience;
+  while (!hanging_wrong().empty() && std::chrono::steady_clock::now() < end) {
+    if (!fakes_[kHanging]->connected()) {
+      ASSERT_TRUE(fakes_[kHanging]->connect()) << fakes_[kHanging]->why_ended();
+    }
+    for (int i = 0; i < 50; ++i) {
+      for (const auto& peer : fakes_) {
+        peer->pump();
+      }
+    }
+  }
+  EXPECT_EQ(hanging_wrong(), "") << fakes_[kHanging]->why_ended() << world_.story();
+  EXPECT_LT(fakes_[kHanging]->updates_received(), sent_ / 2);  // the latest, not all of them
+  EXPECT_EQ(world_.wait_same("lq/plain", kKeys + 1, 3 * kPatience), "") << world_.story();
+  EXPECT_EQ(world_.at(3).show_table("lq/plain").value(key((sent_ - 1) * 7919 % kKeys), "gpc0"),
+            std::to_string(sent_ - 1));
+  EXPECT_EQ(world_.lineq.verify(), "");
 }
 
 }  // namespace

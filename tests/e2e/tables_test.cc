@@ -132,6 +132,136 @@ TEST_F(TablesTest, EveryDataTypeReachesRealHaproxysUnderABinaryKeyToo) {
   EXPECT_EQ(dump.value(shown, "http_fail_rate(3600000)"), "121");
 }
 
+TEST_F(TablesTest, EveryArrayElementReachesRealHaproxysUnderEveryKeyType) {
+  // HAProxy's own command line cannot set elements of arrays, so a fake peer does.
+  struct Case {
+    std::string table;
+    shm::KeyType type;
+    u32 key_bytes;
+    std::string key;    // as on the wire
+    std::string shown;  // as HAProxy prints it, its beginning
+  };
+  const std::string binary("\0\xff\0 a key with zeros\0", 20);
+  const std::vector<Case> cases{
+      {"arr_string", shm::KeyType::kString, 65, "a key", "a\\ key"},
+      {"arr_ip", shm::KeyType::kIp, 4, std::string("\xc0\0\2\1", 4), "192.0.2.1"},
+      {"arr_ipv6", shm::KeyType::kIpv6, 16,
+       std::string("\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07", 16), "2001:db8::7"},
+      {"arr_integer", shm::KeyType::kInteger, 4, integer_key(4294967295U), "4294967295"},
+      {"arr_binary", shm::KeyType::kBinary, 20, binary, "00FF0020"}};
+  const auto peer = world_.fake("sender");
+  ASSERT_TRUE(peer->connect()) << peer->why_ended() << world_.story();
+  u32 number = 0;
+  for (const Case& c : cases) {
+    shm::TableDefinition table;
+    table.name = "/" + c.table;
+    table.key_type = c.type;
+    table.key_bytes = c.key_bytes;
+    table.expire_ms = 3600000;
+    table.data_types = u64{1} << shm::kGpt | u64{1} << shm::kGpc | u64{1} << shm::kGpcRate;
+    table.elements[shm::kGpt] = 3;
+    table.elements[shm::kGpc] = 4;
+    table.elements[shm::kGpcRate] = 2;
+    table.period_ms[shm::kGpcRate] = 3600000;
+    peer->define(++number, table);
+    ASSERT_NE(peer->update(number, c.key,
+                           std::vector<u64>{4294967295U, 0, 240,           // gpt
+                                            1, 4294967295U, 0, 2288,       // gpc
+                                            1000, 5, 0, 1000, 264432, 0}), // gpc_rate
+              0U);
+  }
+  ASSERT_TRUE(peer->pump_until([&] { return peer->all_acked(); })) << peer->why_ended();
+  const std::map<std::string, std::string> expected{{"gpt0", "4294967295"},
+                                                    {"gpt1", "0"},
+                                                    {"gpt2", "240"},
+                                                    {"gpc0", "1"},
+                                                    {"gpc1", "4294967295"},
+                                                    {"gpc2", "0"},
+                                                    {"gpc3", "2288"},
+                                                    {"gpc0_rate(3600000)", "5"},
+                                                    {"gpc1_rate(3600000)", "264432"}};
+  for (const Case& c : cases) {
+    EXPECT_EQ(world_.wait_same("lq/" + c.table, 1), "") << world_.story();
+    for (std::size_t i = 0; i < world_.count(); ++i) {
+      const auto rows = comparable(world_.at(i).show_table("lq/" + c.table));
+      ASSERT_EQ(rows.size(), 1U) << c.table;
+      EXPECT_TRUE(rows.begin()->first.starts_with(c.shown)) << rows.begin()->first;
+      EXPECT_EQ(rows.begin()->second, expected) << c.table << " on " << world_.at(i).name();
+    }
+  }
+}
+
+// Columns that 2.6 does not know.
+class GlitchTest : public testing::Test {
+ protected:
+  static constexpr std::string_view kTable =
+      "    table glitch type ip size 10k expire 1h store gpc0,glitch_cnt,glitch_rate(1h)\n";
+
+  void SetUp() override {
+    if (!have_haproxys()) {
+      GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+    }
+    ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
+    std::string old = plain_config();
+    old.insert(old.find("    table plain"), "    table glitch type ip size 10k expire 1h store gpc0\n");
+    std::string config = plain_config();
+    config.insert(config.find("    table plain"), kTable);
+    config += R"(
+frontend h2
+    bind 127.0.0.1:{h2} proto h2
+    tcp-request connection track-sc0 src table lq/glitch
+    http-request return status 200
+)";
+    for (const char* name : {"hap-a", "hap-b"}) {
+      h2_ports_.push_back(free_port());
+      ASSERT_NE(world_.add(HaproxyVersion::k30, name, config, false,
+                           {{"h2", std::to_string(h2_ports_.back())}}),
+                nullptr)
+          << world_.trouble;
+    }
+    ASSERT_NE(world_.add(HaproxyVersion::k26, "hap-old", old), nullptr) << world_.trouble;
+    ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+  }
+
+  World world_;
+  std::vector<u16> h2_ports_;
+};
+
+TEST_F(GlitchTest, GlitchesOfTrafficAndOfTheCommandLineReachTheOtherHaproxy) {
+  // A request on stream 2, which only a server may open.
+  const Fd fd = connect_tcp(h2_ports_[0]);
+  using std::string_view_literals::operator""sv;
+  ASSERT_TRUE(send_all(fd,
+                       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                       "\0\0\0\x04\0\0\0\0\0"
+                       "\0\0\1\1\5\0\0\0\2\x82"sv));
+  ASSERT_EQ(world_.at(0).set_table("lq/glitch", "192.0.2.1",
+                                   "data.gpc0 7 data.glitch_cnt 4294967295 data.glitch_rate 240"),
+            "");
+  ASSERT_EQ(
+      world_.at(1).set_table("lq/glitch", "192.0.2.2", "data.glitch_cnt 1 data.glitch_rate 2"), "");
+  std::map<std::string, TableRow> first;
+  EXPECT_TRUE(wait_until([&] {
+    first = comparable(world_.at(0).show_table("lq/glitch"));
+    return first.size() == 3 && comparable(world_.at(1).show_table("lq/glitch")) == first;
+  })) << world_.at(0).command("show table lq/glitch")
+      << world_.at(1).command("show table lq/glitch") << world_.story();
+  EXPECT_EQ(first["127.0.0.1"]["glitch_cnt"], "1");
+  EXPECT_EQ(first["127.0.0.1"]["glitch_rate(3600000)"], "1");
+  EXPECT_EQ(first["192.0.2.1"]["glitch_cnt"], "4294967295");
+  EXPECT_EQ(first["192.0.2.1"]["glitch_rate(3600000)"], "240");
+  EXPECT_EQ(first["192.0.2.2"]["glitch_cnt"], "1");
+  // 2.6 has what it knows, and when it counts on, the glitches stay.
+  EXPECT_TRUE(wait_until([&] {
+    return world_.at(2).show_table("lq/glitch").value("192.0.2.1", "gpc0") == "7";
+  })) << world_.story();
+  ASSERT_EQ(world_.at(2).set_table("lq/glitch", "192.0.2.1", "data.gpc0 8"), "");
+  EXPECT_TRUE(wait_until([&] {
+    return world_.at(1).show_table("lq/glitch").value("192.0.2.1", "gpc0") == "8";
+  })) << world_.story();
+  EXPECT_EQ(world_.at(1).show_table("lq/glitch").value("192.0.2.1", "glitch_cnt"), "4294967295");
+}
+
 TEST_F(TablesTest, LineqDumpPrintsWhatShowTablePrints) {
   send_traffic(0);
   set_extremes(1);

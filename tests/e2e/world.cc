@@ -150,14 +150,15 @@ bool World::start_web() {
 }
 
 Haproxy* World::add(HaproxyVersion version, const std::string& name, const std::string& config,
-                    bool master_worker) {
+                    bool master_worker, std::map<std::string, std::string> values) {
   Haproxy::Setup setup;
   setup.version = version;
   setup.name = name;
   setup.config = config;
   setup.master_worker = master_worker;
-  setup.values = {{"tcp", std::to_string(lineq.tcp_port())},
-                  {"backend", std::to_string(backend.port())}};
+  setup.values = std::move(values);
+  setup.values.insert(
+      {{"tcp", std::to_string(lineq.tcp_port())}, {"backend", std::to_string(backend.port())}});
   haproxys_.push_back(std::make_unique<Haproxy>(lineq.dir(), std::move(setup)));
   if (!haproxys_.back()->start()) {
     trouble = fmt::format("HAProxy {} does not start: {}", name, haproxys_.back()->log());

@@ -1,6 +1,7 @@
 // The world of most end-to-end tests: one lineqd, lineq-web if wanted, and real HAProxys A, B, C.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -45,8 +46,9 @@ class World {
   void kill_daemon() { daemon.kill(); }
 
   // Makes and starts one; it is not waited for its session. Null and a reason in `trouble` if not.
+  // `values`: more placeholders of the configuration, beside {tcp} and {backend}.
   Haproxy* add(HaproxyVersion version, const std::string& name, const std::string& config,
-               bool master_worker = false);
+               bool master_worker = false, std::map<std::string, std::string> values = {});
   Haproxy& at(std::size_t i) { return *haproxys_[i]; }
   std::size_t count() const { return haproxys_.size(); }
   // All have a session with lineqd, seen from HAProxy's side.
