@@ -302,7 +302,7 @@ TEST_F(SlowMillionTest, TablesAreStreamedWithFlatMemoryAndListedInSeconds) {
   EXPECT_TRUE(answer.complete);
   EXPECT_EQ(entries, kEntries);
   EXPECT_GT(bytes, kEntries * 20);
-  constexpr u64 kAllowedKib = 8 * 1024;
+  constexpr u64 kAllowedKib = u64{8} * 1024;
   EXPECT_LT(most, before + kAllowedKib) << "from " << before << " KiB";
 
   // Readers that take the head and then nothing: nothing piles up behind them.
@@ -448,7 +448,7 @@ TEST_F(SlowFiftyTest, OneThatStopsReadingCostsBoundedMemoryAndNobodysTime) {
   ASSERT_TRUE(after) << why_ << world_.story();
   const u64 memory_after = resident_kib(world_.daemon.pid());
   const u64 not_taken_kib = (sent_ - sent_before) * key(0).size() / 1024;
-  constexpr u64 kAllowedKib = 12 * 1024;
+  constexpr u64 kAllowedKib = u64{12} * 1024;
   ASSERT_GT(not_taken_kib, 2 * kAllowedKib);
   EXPECT_LT(memory_after, memory_before + kAllowedKib)
       << "from " << memory_before << " KiB, " << not_taken_kib << " KiB were not taken";
@@ -456,7 +456,8 @@ TEST_F(SlowFiftyTest, OneThatStopsReadingCostsBoundedMemoryAndNobodysTime) {
   EXPECT_LT(*after, 3 * *before + 3000) << "us; before " << *before;
   RecordProperty("latency_before_us", static_cast<int>(*before));
   RecordProperty("latency_after_us", static_cast<int>(*after));
-  RecordProperty("memory_growth_kib", static_cast<int>(memory_after) - static_cast<int>(memory_before));
+  RecordProperty("memory_growth_kib",
+                 static_cast<int>(memory_after) - static_cast<int>(memory_before));
   RecordProperty("not_taken_kib", static_cast<int>(not_taken_kib));
 
   // It reads again; if it was closed meanwhile it connects again, as HAProxy does.

@@ -165,21 +165,16 @@ TEST_F(TablesTest, EveryArrayElementReachesRealHaproxysUnderEveryKeyType) {
     table.period_ms[shm::kGpcRate] = 3600000;
     peer->define(++number, table);
     ASSERT_NE(peer->update(number, c.key,
-                           std::vector<u64>{4294967295U, 0, 240,           // gpt
-                                            1, 4294967295U, 0, 2288,       // gpc
-                                            1000, 5, 0, 1000, 264432, 0}), // gpc_rate
+                           std::vector<u64>{4294967295U, 0, 240,            // gpt
+                                            1, 4294967295U, 0, 2288,        // gpc
+                                            1000, 5, 0, 1000, 264432, 0}),  // gpc_rate
               0U);
   }
   ASSERT_TRUE(peer->pump_until([&] { return peer->all_acked(); })) << peer->why_ended();
-  const std::map<std::string, std::string> expected{{"gpt0", "4294967295"},
-                                                    {"gpt1", "0"},
-                                                    {"gpt2", "240"},
-                                                    {"gpc0", "1"},
-                                                    {"gpc1", "4294967295"},
-                                                    {"gpc2", "0"},
-                                                    {"gpc3", "2288"},
-                                                    {"gpc0_rate(3600000)", "5"},
-                                                    {"gpc1_rate(3600000)", "264432"}};
+  const std::map<std::string, std::string> expected{
+      {"gpt0", "4294967295"},          {"gpt1", "0"}, {"gpt2", "240"},  {"gpc0", "1"},
+      {"gpc1", "4294967295"},          {"gpc2", "0"}, {"gpc3", "2288"}, {"gpc0_rate(3600000)", "5"},
+      {"gpc1_rate(3600000)", "264432"}};
   for (const Case& c : cases) {
     EXPECT_EQ(world_.wait_same("lq/" + c.table, 1), "") << world_.story();
     for (std::size_t i = 0; i < world_.count(); ++i) {
@@ -203,7 +198,8 @@ class GlitchTest : public testing::Test {
     }
     ASSERT_TRUE(world_.start_daemon()) << world_.trouble;
     std::string old = plain_config();
-    old.insert(old.find("    table plain"), "    table glitch type ip size 10k expire 1h store gpc0\n");
+    old.insert(old.find("    table plain"),
+               "    table glitch type ip size 10k expire 1h store gpc0\n");
     std::string config = plain_config();
     config.insert(config.find("    table plain"), kTable);
     config += R"(
