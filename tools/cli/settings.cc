@@ -20,6 +20,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <sys/stat.h>
 
+#include "tools/cli/settings_nested.h"
 #include "tools/cli/text.h"
 
 namespace lineq::cli {
@@ -96,6 +97,38 @@ bool absolute_path(std::string_view text, std::size_t longest) {
 bool host_name(std::string_view text) {
   constexpr std::size_t kLongest = 253;
   return clean(text, kLongest) && !text.starts_with("unix@");
+}
+
+struct Unit {
+  char letter;
+  u64 ms;
+};
+constexpr std::array<Unit, 4> kUnits{{{'d', 86400000}, {'h', 3600000}, {'m', 60000}, {'s', 1000}}};
+
+// 0, 30s, 30m, 12h, 7d
+bool duration(std::string_view text, u64 most_ms, u64& out) {
+  if (text == "0") {
+    out = 0;
+    return true;
+  }
+  const auto* unit = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& u) {
+    return !text.empty() && text.back() == u.letter;
+  });
+  u64 n = 0;
+  if (unit == kUnits.end() || !number(text.substr(0, text.size() - 1), 1, most_ms / unit->ms, n)) {
+    return false;
+  }
+  out = n * unit->ms;
+  return true;
+}
+
+std::string duration_text(u64 ms) {
+  for (const Unit& unit : kUnits) {
+    if (ms != 0 && ms % unit.ms == 0) {
+      return fmt::format("{}{}", ms / unit.ms, unit.letter);
+    }
+  }
+  return "0";
 }
 
 template <typename T>
@@ -282,6 +315,17 @@ constexpr auto kRows = std::to_array<Row>({
      "a new key in a full table: evict the oldest, or refuse it", kD, false,
      [](Settings& s, std::string_view v) { return word(kFullTable, v, s.full_table); },
      [](const Settings& s) { return text_of(kFullTable, s.full_table); }},
+    {"aggregate_interval_ms", "LINEQ_AGGREGATE_INTERVAL_MS", "aggregate-interval-ms", 0, "MS", "50",
+     "0 to 60000", "mode acc: send at most one sum per key in so long", kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 60000, s.aggregate_interval_ms); },
+     [](const Settings& s) { return std::to_string(s.aggregate_interval_ms); }},
+    {"ledger_expire", "LINEQ_LEDGER_EXPIRE", "ledger-expire", 0, "TIME", "0",
+     "0 (for ever), or a time like 30m, 12h or 7d, at most 24d",
+     "mode acc: drop totals that have not grown for so long", kD, false,
+     [](Settings& s, std::string_view v) {
+       return duration(v, 24 * kUnits[0].ms, s.ledger_expire_ms);
+     },
+     [](const Settings& s) { return duration_text(s.ledger_expire_ms); }},
     {"shm_owner", "LINEQ_SHM_OWNER", "shm-owner", 0, "USER",
      "owner of the control socket's directory", "a user name or a uid",
      "user whose segment is trusted", kW | kT, true,
@@ -324,7 +368,8 @@ struct SettingsFile {
   }
 };
 
-// Takes rapidjson's events. Stops (returns false) at the first error.
+// Takes rapidjson's events: flat values at once, nested ones as a tree of their own. Stops (returns
+// false) at the first error.
 class FileHandler {
  public:
   FileHandler(Loader loader, const SettingsFile& file, const rapidjson::MemoryStream& stream,
@@ -351,11 +396,15 @@ class FileHandler {
   bool EndArray(rapidjson::SizeType) { return close(); }
 
   bool Key(const char* text, rapidjson::SizeType n, bool) {
+    const std::string_view key(text, n);
     if (depth_ != 1) {
+      if (in_tree()) {
+        member_key_ = key;
+      }
       return true;
     }
-    const std::string_view key(text, n);
     row_ = nullptr;
+    nested_ = nullptr;
     skip_ = false;
     const auto found = std::find_if(kRows.begin(), kRows.end(), [&](const Row& row) {
       return equal_ignoring_case(row.key, key);
@@ -371,6 +420,20 @@ class FileHandler {
       skip_ = loader_ != Loader::kDaemon && (found->loaders & static_cast<u8>(loader_)) == 0;
       return true;
     }
+    const std::span<const NestedRow> nested = nested_rows();
+    const auto tree = std::find_if(nested.begin(), nested.end(), [&](const NestedRow& row) {
+      return equal_ignoring_case(row.key, key);
+    });
+    if (tree != nested.end()) {
+      bool& seen = nested_seen_[static_cast<std::size_t>(tree - nested.begin())];
+      if (seen) {
+        return fail({ErrorCode::kInvalid, fmt::format("{}: {}: given twice", here(), tree->key)});
+      }
+      seen = true;
+      nested_ = &*tree;
+      skip_ = loader_ != Loader::kDaemon;
+      return true;
+    }
     skip_ = true;
     if (loader_ == Loader::kTool) {
       return true;
@@ -382,8 +445,11 @@ class FileHandler {
       return true;
     }
     std::vector<std::string_view> keys;
-    keys.reserve(kRows.size());
+    keys.reserve(kRows.size() + nested.size());
     for (const Row& row : kRows) {
+      keys.push_back(row.key);
+    }
+    for (const NestedRow& row : nested) {
       keys.push_back(row.key);
     }
     settings_.warnings.push_back(fmt::format("{}: {}: unknown key, ignored{}", here(),
@@ -411,8 +477,15 @@ class FileHandler {
     if (depth_ == 0) {
       return not_an_object();
     }
+    if (in_tree()) {
+      add(Node::Kind::kScalar, text);
+      return true;
+    }
     if (depth_ > 1 || skip_) {
       return true;
+    }
+    if (nested_ != nullptr) {
+      return fail(wrong(here(), nested_->key, text, nested_->allowed));
     }
     if (!row_->set(settings_, text)) {
       return fail(wrong(here(), row_->key, text, row_->allowed));
@@ -424,7 +497,14 @@ class FileHandler {
     if (depth_ == 0 && shown.front() != '{') {
       return not_an_object();
     }
-    if (depth_ == 1 && !skip_) {
+    if (in_tree() || (depth_ == 1 && !skip_ && nested_ != nullptr)) {
+      if (open_.size() == kDeepestNode) {
+        return fail({ErrorCode::kInvalid, fmt::format("{}: {}: nested deeper than {} levels",
+                                                      here(), nested_->key, kDeepestNode)});
+      }
+      Node& node = add(shown.front() == '{' ? Node::Kind::kObject : Node::Kind::kArray, "");
+      open_.push_back(&node);
+    } else if (depth_ == 1 && !skip_) {
       return fail(wrong(here(), row_->key, shown, row_->allowed));
     }
     ++depth_;
@@ -433,7 +513,34 @@ class FileHandler {
 
   bool close() {
     --depth_;
-    return true;
+    if (!in_tree()) {
+      return true;
+    }
+    open_.pop_back();
+    if (!open_.empty()) {
+      return true;
+    }
+    const std::function<std::string(std::size_t)> where = [this](std::size_t offset) {
+      return file_.at(offset);
+    };
+    const Status read = nested_->read(tree_, where, settings_);
+    return read ? true : fail(read.error());
+  }
+
+  bool in_tree() const { return !open_.empty(); }
+
+  // A pointer into open_ stays good: only the innermost open node gets children.
+  Node& add(Node::Kind kind, std::string_view text) {
+    Node node;
+    node.kind = kind;
+    node.offset = stream_.Tell();
+    node.text = text;
+    if (open_.empty()) {
+      tree_ = std::move(node);
+      return tree_;
+    }
+    node.key = std::exchange(member_key_, {});
+    return open_.back()->children.emplace_back(std::move(node));
   }
 
   Loader loader_;
@@ -442,6 +549,11 @@ class FileHandler {
   Settings& settings_;
   std::array<bool, kRows.size()> seen_{};
   const Row* row_ = nullptr;
+  std::array<bool, 8> nested_seen_{};
+  const NestedRow* nested_ = nullptr;
+  Node tree_;
+  std::vector<Node*> open_;  // from tree_ down to the innermost
+  std::string member_key_;
   bool skip_ = false;
   u32 depth_ = 0;
   std::optional<Error> error_;
@@ -573,6 +685,7 @@ Result<Settings> load_settings(Loader loader, const CommandLine& line,
   if (settings.control.empty()) {
     settings.control = fmt::format("/run/lineq/{}.sock", settings.instance);
   }
+  complete_nested(settings);
   return settings;
 }
 
@@ -592,6 +705,9 @@ std::string settings_json(const Settings& settings) {
     } else {
       writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
     }
+  }
+  for (const NestedRow& row : nested_rows()) {
+    row.show(settings, writer);
   }
   writer.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";

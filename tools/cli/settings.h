@@ -2,6 +2,7 @@
 //
 // One row per setting (settings.cc) gives its key in the file, its environment variable, its
 // option, what is allowed and how it is shown; --help, errors and `lineqd -t` follow from it.
+// Settings that are lists of objects (settings_nested.cc) are in the file only.
 // The file is JSON with comments and trailing commas; keys without regard to case; numbers may be
 // strings. A wrong value ends in an Error that says where, which key, which value and what is
 // allowed; an unknown key is a warning.
@@ -14,6 +15,7 @@
 
 #include "shm/support/ints.h"
 #include "shm/support/result.h"
+#include "tools/cli/addresses.h"
 #include "tools/cli/log.h"
 #include "tools/cli/options.h"
 
@@ -28,6 +30,51 @@ enum class FullTable : u8 { kEvict, kRefuse };
 struct LogDestination {
   LogTarget target = LogTarget::kStderr;
   u8 facility = 3;
+};
+
+// Of one listener or one HAProxy to dial. Files are PEM.
+struct TlsSettings {
+  enum class Verify : u8 { kRequired, kOptional, kNone };
+
+  std::string certificate;  // ours: chain and, unless `key` is given, its key, as HAProxy's crt
+  std::string key;
+  std::string ca;                 // that signed theirs
+  Verify verify = Verify::kNone;  // listener: kRequired if there is a `ca`; dialled: required
+  std::vector<std::string> allowed_names;  // listener: names in their certificate; empty = any
+  std::string server_name;  // dialled: SNI and the name checked; empty = that of the address
+
+  friend bool operator==(const TlsSettings&, const TlsSettings&) = default;
+};
+
+// Where HAProxys connect.
+struct ListenerSettings {
+  PeerAddress address;
+  std::string name;  // our own name there, line 2 of their hello; never empty once loaded
+  std::optional<TlsSettings> tls;
+  std::vector<AddressRange> allowed_addresses;  // empty = all
+  std::vector<std::string> allowed_peers;       // names in the hello; empty = all
+};
+
+// A HAProxy to dial.
+struct DialSettings {
+  std::string name;  // of the HAProxy, line 2 of our hello
+  PeerAddress address;
+  std::string own_name;  // line 3; never empty once loaded
+  std::optional<TlsSettings> tls;
+
+  friend bool operator==(const DialSettings& a, const DialSettings& b) {
+    return a.name == b.name && a.address.text == b.address.text && a.own_name == b.own_name &&
+           a.tls == b.tls;
+  }
+};
+
+// Mode acc: which tables are added up, where the sums go, and what happens to what has no sum.
+struct AggregateRule {
+  enum class Policy : u8 { kLatest, kMax, kOr };
+
+  std::string from;  // a table's name, or "any"
+  std::string to;    // of the table that gets the sums; for "any" a suffix, ".aggr"; empty = none
+  Policy policy = Policy::kLatest;
 };
 
 struct Settings {
@@ -46,6 +93,14 @@ struct Settings {
   u32 feed_log2 = 22;               // records in the change ring, as a power of two
   u32 silent_peer_ms = 10000;       // a peer silent for longer is closed
   FullTable full_table = FullTable::kEvict;
+  u32 aggregate_interval_ms = 50;  // at most one sum per key is sent in so long
+  u64 ledger_expire_ms = 0;        // totals untouched for so long are dropped; 0 = kept for ever
+  // Where HAProxys connect: never empty once loaded. Without the key `listeners` the one that
+  // tcp_host, tcp_port and peer_name describe.
+  std::vector<ListenerSettings> listeners;
+  bool listeners_given = false;
+  std::vector<DialSettings> peers;
+  std::vector<AggregateRule> aggregate;
   std::optional<u32> shm_owner;  // uid; unset = owner of the control socket's directory
   LogLevel log_level = LogLevel::kInfo;
   LogDestination log;
