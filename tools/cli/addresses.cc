@@ -45,15 +45,15 @@ int numeric(std::string_view text, std::array<u8, 16>& bytes) {
 
 }  // namespace
 
-std::optional<PeerAddress> PeerAddress::parse(std::string_view text) {
+std::optional<PeerAddress> PeerAddress::parse(std::string_view from) {
   PeerAddress address;
-  address.text = text;
+  address.text = from;
   const auto strip = [&](std::string_view prefix, Kind kind) {
-    if (!text.starts_with(prefix)) {
+    if (!from.starts_with(prefix)) {
       return false;
     }
     address.kind = kind;
-    address.host = text.substr(prefix.size());
+    address.host = from.substr(prefix.size());
     return true;
   };
   if (strip("unix@", Kind::kUnix)) {
@@ -65,12 +65,12 @@ std::optional<PeerAddress> PeerAddress::parse(std::string_view text) {
   if (strip("abns@", Kind::kAbstract) || strip("abnsz@", Kind::kAbstractShort)) {
     return printable_word(address.host, kLongestUnix) ? std::optional(address) : std::nullopt;
   }
-  const std::size_t colon = text.rfind(':');
+  const std::size_t colon = from.rfind(':');
   if (colon == std::string_view::npos ||
-      !number<u16>(text.substr(colon + 1), 1, 65535, address.port)) {
+      !number<u16>(from.substr(colon + 1), 1, 65535, address.port)) {
     return std::nullopt;
   }
-  std::string_view host = text.substr(0, colon);
+  std::string_view host = from.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) {
     host = host.substr(1, host.size() - 2);
     std::array<u8, 16> ignored{};

@@ -534,7 +534,8 @@ void complete_nested(Settings& settings) {
                              settings.tcp_port),
                  settings.tcp_host, settings.tcp_port};
     }
-    settings.listeners.assign(1, std::move(listener));
+    settings.listeners.clear();
+    settings.listeners.push_back(std::move(listener));
   }
   for (ListenerSettings& listener : settings.listeners) {
     if (listener.name.empty()) {
