@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "daemon/net/loop.h"
-#include "daemon/net/peer_listener.h"
+#include "daemon/net/peer_net.h"
 #include "tools/cli/exit_codes.h"
 #include "tools/cli/settings.h"
 
@@ -39,24 +39,37 @@ shm::WhenFull when_full(const cli::Settings& settings) {
 }
 
 // SIGHUP: takes over what can change while running and says what cannot.
-void reload(const cli::CommandLine& line, cli::Settings& settings) {
+void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net) {
   const Result<cli::Settings> fresh = load(line);
   if (!fresh) {
     cli::log_err("configuration kept as it was: {}", fresh.error().what);
+    return;
+  }
+  const Result<bool> taken = net.reload(*fresh);
+  if (!taken) {
+    cli::log_err("configuration and certificates kept as they were: {}", taken.error().what);
     return;
   }
   for (const std::string& warning : fresh->warnings) {
     cli::log_warning("{}", warning);
   }
   settings.log_level = fresh->log_level;
+  settings.peer_name = fresh->peer_name;
+  settings.peers = fresh->peers;
+  if (*taken) {
+    settings.listeners = fresh->listeners;
+    settings.listeners_given = fresh->listeners_given;
+  }
   cli::set_log_level(settings.log_level);
-  if (cli::settings_json(settings) != cli::settings_json(*fresh)) {
-    cli::log_warning(
-        "configuration read again: log level is {}; the rest of what changed needs a restart",
-        cli::log_level_name(settings.log_level));
+  const std::string news =
+      fmt::format("configuration and certificates read again: log level is {}, {} to dial",
+                  cli::log_level_name(settings.log_level), settings.peers.size());
+  if (!*taken) {
+    cli::log_warning("{}; the listeners' addresses need a restart to change", news);
+  } else if (cli::settings_json(settings) != cli::settings_json(*fresh)) {
+    cli::log_warning("{}; the rest of what changed needs a restart", news);
   } else {
-    cli::log_notice("configuration read again: log level is {}",
-                    cli::log_level_name(settings.log_level));
+    cli::log_notice("{}", news);
   }
 }
 
@@ -91,36 +104,37 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
 
   net::SystemdNotify systemd;
   net::Loop loop([&writer] { return writer.now(); });
-  auto listening = net::PeerListener::listen(loop, engine, settings.tcp_host, settings.tcp_port);
-  if (!listening) {
-    cli::log_err("{}", listening.error().what);
+  auto opened = net::PeerNet::open(loop, engine, settings);
+  if (!opened) {
+    cli::log_err("{}", opened.error().what);
     writer.stop();
     return cli::kExitUsage;
   }
-  net::PeerListener& listener = **listening;
+  net::PeerNet& net = **opened;
 
   loop.on_turn = [&] {
     engine.turn(loop.now());
-    listener.flush();
+    net.flush();
     return engine.busy();
   };
   loop.on_tick = [&] {
+    net.tick();  // first, as it knows better what a connection waits for
     engine.tick(loop.now());
-    listener.tick();
     systemd.alive(loop.now());
   };
   const auto stop = [&] {
     cli::log_notice("stopping: {} connections are closed", engine.book().all().size());
     systemd.send("STOPPING=1");
-    listener.close("lineqd stops");
+    net.close("lineqd stops");
     loop.stop();
   };
   loop.on_signal(SIGTERM, stop);
   loop.on_signal(SIGINT, stop);
-  loop.on_signal(SIGHUP, [&] { reload(line, settings); });
+  loop.on_signal(SIGHUP, [&] { reload(line, settings, net); });
 
-  cli::log_notice("ready: instance {}, mode {}, peer name {}, listening on {}", settings.instance,
-                  cli::mode_name(settings.mode), settings.peer_name, listener.addresses());
+  cli::log_notice("ready: instance {}, mode {}, peer name {}, listening on {}, {} to dial",
+                  settings.instance, cli::mode_name(settings.mode), settings.peer_name,
+                  net.addresses(), settings.peers.size());
   systemd.send("READY=1");
   loop.run();
   writer.stop();
@@ -147,6 +161,10 @@ int run(int argc, char** argv) {
   if (line.has("check")) {
     for (const std::string& warning : settings->warnings) {
       fmt::print(stderr, "lineqd: {}\n", warning);
+    }
+    if (const Status readable = net::PeerNet::check_certificates(*settings); !readable) {
+      fmt::print(stderr, "lineqd: {}\n", readable.error().what);
+      return cli::kExitUsage;
     }
     fmt::print("{}", cli::settings_json(*settings));
     return cli::kExitFine;

@@ -109,6 +109,20 @@ Peer* Engine::open(Endpoint endpoint, SegmentMs now) {
       std::make_unique<Peer>(*this, options_.session, *dictionary_, std::move(endpoint), now));
 }
 
+Peer* Engine::dial(Endpoint endpoint, const peers::Hello& own, SegmentMs now) {
+  now_ = now;
+  if (book_.all().size() >= std::size_t{options_.max_peers} + options_.max_strangers) {
+    return nullptr;
+  }
+  return &book_.add(
+      std::make_unique<Peer>(*this, options_.session, own, *dictionary_, std::move(endpoint), now));
+}
+
+void Engine::turned_away() {
+  writer_.add_counter(shm::DaemonCounter::connections_accepted);
+  writer_.add_counter(shm::DaemonCounter::connections_refused);
+}
+
 void Engine::feed(Peer& peer, std::span<const u8> bytes, SegmentMs now) {
   now_ = now;
   peer.session.feed(bytes, now);
@@ -132,7 +146,9 @@ void Engine::close(Peer& peer, std::string_view why, SegmentMs now) {
   now_ = now;
   const bool ended = peer.session.ended();
   const std::string_view reason = ended ? std::string_view(peer.session.end_reason()) : why;
-  if (peer.no == kNoPeer) {
+  if (peer.no == kNoPeer && peer.outgoing) {
+    cli::log_debug("{}: no session: {}", peer.who, reason);
+  } else if (peer.no == kNoPeer) {
     writer_.add_counter(shm::DaemonCounter::connections_refused);
     if (!peer.reported_over) {
       cli::log_debug("{}: gone before its hello: {}", peer.who, reason);
@@ -237,37 +253,68 @@ void Engine::publish(Peer& peer) {
 
 peers::HelloDecision Engine::on_hello(Peer& peer, const peers::Hello& hello) {
   peer.who = fmt::format("peer {} ({}, pid {})", peer.endpoint.text, hello.name, hello.pid);
-  if (hello.target != options_.own_name) {
+  const Endpoint& endpoint = peer.endpoint;
+  const std::string& own = endpoint.own_name.empty() ? options_.own_name : endpoint.own_name;
+  if (hello.target != own) {
     writer_.add_counter(shm::DaemonCounter::handshake_errors);
     say_of(peer, "name",
-           fmt::format("calls for a peer '{}', our name is '{}' (setting service_name), closing",
-                       hello.target, options_.own_name));
+           fmt::format("calls for a peer '{}', our name is '{}' (setting peer_name), closing",
+                       hello.target, own));
     peer.reported_over = true;
     // Not 503: after an error status it would never come back (peers-protocol 1.4).
     return peers::HelloDecision::close();
   }
-  if (Peer* const old = book_.predecessor(peer.endpoint, hello)) {
-    old->session.end("the same process has a newer session");
-    leave(*old);
-  }
-  const Result<PeerNo> no = writer_.peer_up({.remote_name = hello.name,
-                                             .local_name = hello.target,
-                                             .address = peer.endpoint.address,
-                                             .remote_pid = hello.pid,
-                                             .direction = shm::PeerDirection::kIncoming,
-                                             .protocol_minor = hello.minor},
-                                            now_);
-  if (!no) {
-    say_of(peer, "directory", fmt::format("{}, closing", no.error().what));
+  const std::vector<std::string>& allowed = endpoint.allowed_peers;
+  if (!allowed.empty() && std::find(allowed.begin(), allowed.end(), hello.name) == allowed.end()) {
+    // One line a second for the address, whatever names it tries.
+    say(fmt::format("allowed_peers {}", endpoint.address),
+        fmt::format("{}: '{}' is not among allowed_peers ({}), closing", peer.who, hello.name,
+                    fmt::join(allowed, ", ")));
     peer.reported_over = true;
     return peers::HelloDecision::close();
   }
+  peer.identity = {hello.name, hello.target, endpoint.address, hello.pid, false};
+  for (const Identity& known : dialled_) {
+    if (known.local_name == hello.target && known.remote_name == hello.name) {
+      peer.identity.address = known.address;
+      peer.identity.single = true;
+    }
+  }
+  return admit(peer) ? peers::HelloDecision::accept() : peers::HelloDecision::close();
+}
+
+// The HAProxy has a new session, so that older ones of it are dead or dying (peers-protocol 1.6).
+// False = there is no room in the segment's directory, which the log says.
+bool Engine::admit(Peer& peer) {
+  while (Peer* const old = book_.predecessor(peer)) {
+    old->session.end(old->outgoing || peer.outgoing ? "it has a newer session with us"
+                                                    : "the same process has a newer session");
+    leave(*old);
+  }
+  const Identity& id = peer.identity;
+  const Result<PeerNo> no = writer_.peer_up(
+      {.remote_name = id.remote_name,
+       .local_name = id.local_name,
+       .address = id.address,
+       .remote_pid = id.pid,
+       .direction = peer.outgoing ? shm::PeerDirection::kOutgoing : shm::PeerDirection::kIncoming,
+       .protocol_minor = peer.session.hello().minor},
+      now_);
+  if (!no) {
+    say_of(peer, "directory", fmt::format("{}, closing", no.error().what));
+    peer.reported_over = true;
+    return false;
+  }
   book_.established(peer, *no);
-  return peers::HelloDecision::accept();
+  return true;
 }
 
 void Engine::on_established(Peer& peer) {
   using P = shm::PeerCounter;
+  if (peer.outgoing && !admit(peer)) {
+    peer.session.end("there is no room for it");
+    return;
+  }
   writer_.set_peer_counter(peer.no, P::lesson_in, 1);
   writer_.set_peer_counter(peer.no, P::lesson_out, 0);
   peer.in.started_ms = peer.in.last_ms = now_;
@@ -311,6 +358,9 @@ void Engine::on_resync_confirmed(Peer& peer) {
 }
 
 void Engine::on_problem(Peer& peer, peers::Problem problem, std::string_view sentence) {
+  if (peer.outgoing && peer.no == kNoPeer) {
+    return;  // see dial()
+  }
   switch (problem) {
     case peers::Problem::kMalformed:
     case peers::Problem::kTooLarge:
@@ -347,7 +397,8 @@ void Engine::on_problem(Peer& peer, peers::Problem problem, std::string_view sen
 // At most one line a second of one kind about one HAProxy, whatever it does.
 void Engine::say_of(const Peer& peer, std::string_view kind, std::string_view sentence,
                     cli::LogLevel level) {
-  say(fmt::format("{} {} {}", kind, peer.endpoint.address, peer.session.hello().name),
+  say(fmt::format("{} {} {}", kind, peer.endpoint.address,
+                  peer.outgoing ? peer.identity.remote_name : peer.session.hello().name),
       fmt::format("{}: {}", peer.who, sentence), level);
 }
 

@@ -3,6 +3,7 @@
 //
 // The owner does:
 //   accepted       Peer* p = engine.open(endpoint, now)
+//   connected      Peer* p = engine.dial(endpoint, our hello, now)
 //   bytes came     engine.feed(*p, bytes, now)
 //   every 100 ms   engine.tick(now)
 //   end of a turn  engine.turn(now); write what each p->session has pending; if engine.busy(), do
@@ -48,6 +49,13 @@ class Engine {
 
   // A new connection. Null: too many, close it.
   Peer* open(Endpoint endpoint, SegmentMs now);
+  // A connection that we made, ready for the hello `own`. What goes wrong before the session is
+  // established is in the session and not in the log, as whoever dials tries again and again.
+  Peer* dial(Endpoint endpoint, const peers::Hello& own, SegmentMs now);
+  // The HAProxys that may be dialled. When one of them calls us, it is the same HAProxy.
+  void set_dialled(std::vector<Identity> dialled) { dialled_ = std::move(dialled); }
+  // A connection was closed before open(), for where it came from.
+  void turned_away();
   void feed(Peer& peer, std::span<const u8> bytes, SegmentMs now);
   // The connection is gone, or its session has ended and was written out. `why` is for the log and
   // is used when the session itself does not know. Destroys the peer.
@@ -73,6 +81,7 @@ class Engine {
  private:
   class Dictionary;
 
+  bool admit(Peer& peer);
   void leave(Peer& peer);
   void compare(Peer& peer, const shm::TableDefinition& theirs, const shm::Table& table, bool wider,
                u64 expiry_before);
@@ -92,6 +101,7 @@ class Engine {
   Relay relay_;
   std::unique_ptr<Mode> mode_;
   std::unique_ptr<Dictionary> dictionary_;
+  std::vector<Identity> dialled_;
   cli::LogLimit limit_;
   bool more_ = false;
 };

@@ -46,6 +46,16 @@ Peer::Peer(Engine& engine, const peers::SessionConfig& config, peers::Strings& s
       opened_ms(now),
       engine_(engine) {}
 
+Peer::Peer(Engine& engine, const peers::SessionConfig& config, const peers::Hello& own,
+           peers::Strings& strings, Endpoint where, SegmentMs now)
+    : session(config, own, strings, *this, now),
+      endpoint(std::move(where)),
+      who(fmt::format("peer {} ({}, dialled)", endpoint.text, own.target)),
+      opened_ms(now),
+      outgoing(true),
+      identity{own.target, own.name, endpoint.address, 0, true},
+      engine_(engine) {}
+
 void Peer::set_holds(u16 table_no, u32 slot, bool holds) {
   if (in.held.size() <= table_no) {
     if (!holds) {
@@ -91,9 +101,18 @@ namespace {
 
 // Lines of a hello hold no newline.
 std::string process_of(const Peer& peer) {
-  const peers::Hello& hello = peer.session.hello();
-  return fmt::format("{}\n{}\n{}\n{}\n{}", peer.endpoint.listener, peer.endpoint.address,
-                     hello.target, hello.name, hello.pid);
+  const Identity& id = peer.identity;
+  return fmt::format("{}\n{}\n{}\n{}\n{}", peer.endpoint.listener, id.address, id.local_name,
+                     id.remote_name, id.pid);
+}
+
+// Waits for a hello.
+bool is_stranger(const Peer& peer) {
+  return peer.no == kNoPeer && !peer.outgoing && !peer.session.ended();
+}
+
+bool same_names(const Identity& a, const Identity& b) {
+  return a.local_name == b.local_name && a.remote_name == b.remote_name;
 }
 
 }  // namespace
@@ -111,26 +130,34 @@ void PeerBook::remove(Peer& peer) {
 }
 
 std::size_t PeerBook::strangers() const {
-  return static_cast<std::size_t>(std::count_if(peers_.begin(), peers_.end(), [](const auto& p) {
-    return p->no == kNoPeer && !p->session.ended();
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(peers_.begin(), peers_.end(), [](const auto& p) { return is_stranger(*p); }));
 }
 
 Peer* PeerBook::oldest_stranger() const {
-  const auto at = std::find_if(peers_.begin(), peers_.end(), [](const auto& p) {
-    return p->no == kNoPeer && !p->session.ended();
+  const auto at =
+      std::find_if(peers_.begin(), peers_.end(), [](const auto& p) { return is_stranger(*p); });
+  return at == peers_.end() ? nullptr : at->get();
+}
+
+Peer* PeerBook::predecessor(const Peer& newer) const {
+  const Identity& id = newer.identity;
+  const auto at = std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) {
+    if (p.get() == &newer || p->session.ended() || !same_names(p->identity, id) ||
+        (p->no == kNoPeer && !p->outgoing)) {
+      return false;
+    }
+    return id.single || (p->endpoint.listener == newer.endpoint.listener &&
+                         p->identity.address == id.address && p->identity.pid == id.pid);
   });
   return at == peers_.end() ? nullptr : at->get();
 }
 
-Peer* PeerBook::predecessor(const Endpoint& endpoint, const peers::Hello& hello) const {
-  const auto at = std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) {
-    const peers::Hello& other = p->session.hello();
-    return p->no != kNoPeer && !p->session.ended() && p->endpoint.listener == endpoint.listener &&
-           p->endpoint.address == endpoint.address && other.target == hello.target &&
-           other.name == hello.name && other.pid == hello.pid;
+bool PeerBook::connected(std::string_view local_name, std::string_view remote_name) const {
+  return std::any_of(peers_.begin(), peers_.end(), [&](const auto& p) {
+    return p->no != kNoPeer && !p->session.ended() && p->identity.local_name == local_name &&
+           p->identity.remote_name == remote_name;
   });
-  return at == peers_.end() ? nullptr : at->get();
 }
 
 void PeerBook::established(Peer& peer, PeerNo no) {
@@ -146,7 +173,8 @@ void PeerBook::over(Peer& peer) {
     acked_.clear();  // then own rows of the next lesson count as news
   }
   for (const auto& table : peer.tables_) {
-    if (table != nullptr && table->theirs->ack_id != 0) {
+    // Of whom we dialled we do not know whether it is the same process the next time.
+    if (table != nullptr && table->theirs->ack_id != 0 && !peer.outgoing) {
       acked_[process_of(peer) + '\n' + table->theirs->definition.name] = table->theirs->ack_id;
     }
   }

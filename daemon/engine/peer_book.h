@@ -20,11 +20,23 @@ namespace lineq::engine {
 
 class Engine;
 
-// What a HAProxy told on its connection is where it comes from, as far as we can know.
+// Where a HAProxy comes from, as far as we can know, or where it was dialled; and what it has to
+// say in its hello.
 struct Endpoint {
-  u32 listener = 0;     // which of our listeners took the connection
-  std::string address;  // "10.0.0.7", "unix"
-  std::string text;     // for people: "10.0.0.7:41234"
+  u32 listener = 0;                             // which of our listeners took the connection
+  std::string address;                          // "10.0.0.7", "unix"
+  std::string text;                             // for people: "10.0.0.7:41234"
+  std::string own_name = {};                    // ours there; empty = EngineOptions::own_name
+  std::vector<std::string> allowed_peers = {};  // names that are let in; empty = all
+};
+
+// Who a HAProxy is, beyond one session.
+struct Identity {
+  std::string remote_name;
+  std::string local_name;  // what it calls us
+  std::string address;     // without a port
+  u32 pid = 0;             // 0: not known, as we dialled
+  bool single = false;     // one that we dial: there is no other of these names
 };
 
 // A set of columns.
@@ -153,11 +165,16 @@ class Peer final : public peers::SessionEvents {
  public:
   Peer(Engine& engine, const peers::SessionConfig& config, peers::Strings& strings, Endpoint where,
        SegmentMs now);
+  // Outgoing: `own` is our hello.
+  Peer(Engine& engine, const peers::SessionConfig& config, const peers::Hello& own,
+       peers::Strings& strings, Endpoint where, SegmentMs now);
 
   peers::Session session;
   const Endpoint endpoint;
   std::string who;  // "peer 10.0.0.7:41234 (hap1, pid 812)"
   const SegmentMs opened_ms;
+  const bool outgoing = false;
+  Identity identity;    // once its hello is known
   PeerNo no = kNoPeer;  // once established
 
   Inbound in;
@@ -205,9 +222,12 @@ class PeerBook {
   const std::vector<std::unique_ptr<Peer>>& all() const { return peers_; }
   std::size_t strangers() const;  // without a valid hello yet
   Peer* oldest_stranger() const;
-  // The established peer that `hello` on `endpoint` replaces: same listener, names, process and
-  // address (peers-protocol 1.6). Several with one name live side by side.
-  Peer* predecessor(const Endpoint& endpoint, const peers::Hello& hello) const;
+  // A peer whose session `newer` replaces: same listener, names, process and address
+  // (peers-protocol 1.6). Several with one name live side by side, except for those that we dial:
+  // of them the names are enough, and an attempt that has no answer yet is replaced too.
+  Peer* predecessor(const Peer& newer) const;
+  // A HAProxy of that name has a session with us under that name of ours.
+  bool connected(std::string_view local_name, std::string_view remote_name) const;
   Peer* by_no(PeerNo no) const { return no.value < by_no_.size() ? by_no_[no.value] : nullptr; }
 
   void established(Peer& peer, PeerNo no);

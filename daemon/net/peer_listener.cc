@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "tools/cli/settings.h"
+#include "daemon/net/unix_socket.h"
 
 namespace lineq::net {
 namespace {
@@ -41,15 +41,43 @@ Error refused(const std::string& text, int code) {
 }  // namespace
 
 Result<std::unique_ptr<PeerListener>> PeerListener::listen(Loop& loop, engine::Engine& engine,
-                                                           const std::string& host, u16 port) {
+                                                           const cli::ListenerSettings& settings,
+                                                           std::shared_ptr<TlsContext> tls,
+                                                           u32 number) {
+  using Kind = cli::PeerAddress::Kind;
   std::unique_ptr<PeerListener> made(new PeerListener(loop, engine));
-  const auto path = cli::unix_path(host);
-  const Status listening =
-      path ? made->listen_unix(std::string(*path)) : made->listen_tcp(host, port);
+  made->rules_.number = number;
+  made->set_rules(settings, std::move(tls));
+  const cli::PeerAddress& address = settings.address;
+  const Status listening = address.kind == Kind::kTcp ? made->listen_tcp(address.host, address.port)
+                           : address.kind == Kind::kUnix ? made->listen_unix(address.host)
+                                                         : made->listen_abstract(address);
   if (!listening) {
     return listening.error();
   }
   return made;
+}
+
+void PeerListener::set_rules(const cli::ListenerSettings& settings,
+                             std::shared_ptr<TlsContext> tls) {
+  rules_.where = settings.address.text;
+  rules_.own_name = settings.name;
+  rules_.allowed_addresses = settings.allowed_addresses;
+  rules_.allowed_peers = settings.allowed_peers;
+  rules_.tls = std::move(tls);
+  const std::vector<std::string>& names = rules_.allowed_peers;
+  for (const auto& connection : connections_) {
+    const engine::Peer* const peer = connection->peer();
+    if (peer == nullptr) {
+      continue;
+    }
+    if (!rules_.address_allowed(peer->endpoint.address)) {
+      connection->close("its address is no longer among allowed_addresses");
+    } else if (peer->no != kNoPeer && !names.empty() &&
+               std::find(names.begin(), names.end(), peer->identity.remote_name) == names.end()) {
+      connection->close("its name is no longer among allowed_peers");
+    }
+  }
 }
 
 Status PeerListener::listen_tcp(const std::string& host, u16 port) {
@@ -109,19 +137,35 @@ Status PeerListener::listen_unix(const std::string& path) {
   if (is_stale(path)) {
     ::unlink(path.c_str());
   }
-  auto socket = std::make_unique<Socket>();
-  socket->owner = this;
-  socket->text = "unix@" + path;
-  uv_pipe_init(loop_.uv(), &socket->handle.pipe, 0);
-  sockets_.push_back(std::move(socket));
-  Socket& s = *sockets_.back();
-  s.handle.stream.data = &s;
+  Socket& s = add_pipe("unix@" + path);
   if (const int code = uv_pipe_bind(&s.handle.pipe, path.c_str()); code != 0) {
     return refused(s.text, code);
   }
   unix_path_ = path;
   uv_pipe_chmod(&s.handle.pipe, UV_READABLE | UV_WRITABLE);
   return start(s);
+}
+
+Status PeerListener::listen_abstract(const cli::PeerAddress& address) {
+  Socket& s = add_pipe(address.text);
+  const int fd = bind_abstract(address);
+  if (const int code = fd < 0 ? fd : uv_pipe_open(&s.handle.pipe, fd); code != 0) {
+    if (fd >= 0) {
+      ::close(fd);
+    }
+    return refused(s.text, code);
+  }
+  return start(s);
+}
+
+PeerListener::Socket& PeerListener::add_pipe(const std::string& text) {
+  sockets_.push_back(std::make_unique<Socket>());
+  Socket& s = *sockets_.back();
+  s.owner = this;
+  s.text = text;
+  uv_pipe_init(loop_.uv(), &s.handle.pipe, 0);
+  s.handle.stream.data = &s;
+  return s;
 }
 
 Status PeerListener::start(Socket& socket) {
@@ -136,13 +180,13 @@ void PeerListener::connection(Socket& socket, int status) {
   if (status < 0) {
     // Without descriptors libuv takes and closes the connection, so that this does not come again
     // at once for the same one.
-    if (const auto hidden = limit_.admit("accept", loop_.now())) {
+    if (const auto hidden = rules_.limit.admit("accept", loop_.now())) {
       cli::log_err("listener {}: cannot take a connection: {}; it is closed ({} more before)",
                    socket.text, uv_strerror(status), *hidden);
     }
     return;
   }
-  connections_.push_back(PeerConnection::accept(loop_, engine_, &socket.handle.stream));
+  connections_.push_back(PeerConnection::accept(loop_, engine_, &socket.handle.stream, rules_));
 }
 
 std::string PeerListener::addresses() const {

@@ -1,5 +1,5 @@
-// Where HAProxys connect: one or more listening sockets of one address, and all connections taken
-// on them. One thread. The destructor runs the loop until everything is closed.
+// One place where HAProxys connect: one or more listening sockets of one address, and all
+// connections taken on them. One thread. The destructor runs the loop until everything is closed.
 #pragma once
 
 #include <uv.h>
@@ -14,16 +14,22 @@ namespace lineq::net {
 
 class PeerListener {
  public:
-  // `host`: a name (all its addresses), an address, or unix@/path. Port 0 takes any free one.
-  // The error names the address and what the system said.
+  // Listens on all addresses of a host name. `number` tells it from other listeners. The error
+  // names the address and what the system said.
   static Result<std::unique_ptr<PeerListener>> listen(Loop& loop, engine::Engine& engine,
-                                                      const std::string& host, u16 port);
+                                                      const cli::ListenerSettings& settings,
+                                                      std::shared_ptr<TlsContext> tls, u32 number);
   ~PeerListener();
   PeerListener(const PeerListener&) = delete;
   PeerListener& operator=(const PeerListener&) = delete;
 
+  const std::string& address() const { return rules_.where; }  // as in the settings
   // As bound: "127.0.0.1:11111, [::1]:11111".
   std::string addresses() const;
+
+  // Rules and certificates for connections from now on; those that are no longer allowed are
+  // closed. The address stays.
+  void set_rules(const cli::ListenerSettings& settings, std::shared_ptr<TlsContext> tls);
 
   void flush();  // end of a turn
   void tick();
@@ -47,6 +53,8 @@ class PeerListener {
 
   Status listen_tcp(const std::string& host, u16 port);
   Status listen_unix(const std::string& path);
+  Status listen_abstract(const cli::PeerAddress& address);
+  Socket& add_pipe(const std::string& text);
   static Status start(Socket& socket);
   static void close(Socket& socket);
   void connection(Socket& socket, int status);
@@ -56,7 +64,7 @@ class PeerListener {
   std::vector<std::unique_ptr<Socket>> sockets_;
   std::string unix_path_;
   std::vector<std::unique_ptr<PeerConnection>> connections_;
-  cli::LogLimit limit_;
+  ListenerRules rules_;
 };
 
 }  // namespace lineq::net

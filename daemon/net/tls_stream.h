@@ -54,6 +54,8 @@ class TlsStream {
   void receive(std::span<const u8> bytes, const Take& take);
   void send(std::span<const u8> plain);
   void shutdown();  // says goodbye, if there is somebody to say it to
+  // The caller has had enough: failed() from now on.
+  void give_up(std::string why) { fail(std::move(why)); }
 
   std::span<const u8> pending() const { return out_.pending(); }
   void consumed(std::size_t bytes) { out_.consumed(bytes); }

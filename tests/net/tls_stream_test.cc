@@ -30,15 +30,15 @@ struct Files {
 
 class TlsStreamTest : public testing::Test {
  protected:
-  static void SetUpTestSuite() { files_ = std::make_unique<Files>(); }
-  static void TearDownTestSuite() { files_.reset(); }
+  static void SetUpTestSuite() { files = std::make_unique<Files>(); }
+  static void TearDownTestSuite() { files.reset(); }
 
   void SetUp() override {
-    server_.certificate = files_->server;
-    server_.ca = files_->authority.ca();
+    server_.certificate = files->server;
+    server_.ca = files->authority.ca();
     server_.verify = Verify::kRequired;
-    client_.certificate = files_->client;
-    client_.ca = files_->authority.ca();
+    client_.certificate = files->client;
+    client_.ca = files->authority.ca();
     client_.verify = Verify::kRequired;
     client_.server_name = "lineq.example";
   }
@@ -87,7 +87,7 @@ class TlsStreamTest : public testing::Test {
     return true;
   }
 
-  static std::unique_ptr<Files> files_;
+  static std::unique_ptr<Files> files;
   cli::TlsSettings server_;
   cli::TlsSettings client_;
   std::shared_ptr<TlsContext> listener_;
@@ -97,7 +97,7 @@ class TlsStreamTest : public testing::Test {
   std::string at_server;
   std::string at_client;
 };
-std::unique_ptr<Files> TlsStreamTest::files_;
+std::unique_ptr<Files> TlsStreamTest::files;
 
 TEST_F(TlsStreamTest, BytesArriveInAnyCut) {
   for (const std::size_t cut : {1U, 2U, 7U, 100U, 1U << 20}) {
@@ -126,7 +126,7 @@ TEST_F(TlsStreamTest, DescribesWhoIsThere) {
 }
 
 TEST_F(TlsStreamTest, ACertificateOfAnotherAuthorityIsRefusedByEitherSide) {
-  client_.certificate = files_->foreign;
+  client_.certificate = files->foreign;
   make();
   talk();
   EXPECT_TRUE(server->failed());
@@ -137,7 +137,7 @@ TEST_F(TlsStreamTest, ACertificateOfAnotherAuthorityIsRefusedByEitherSide) {
   EXPECT_EQ(client->failure(), "the other side refuses: alert 'unknown CA'");
 
   SetUp();
-  server_.certificate = files_->foreign;
+  server_.certificate = files->foreign;
   make();
   talk();
   EXPECT_TRUE(client->failed());
@@ -146,7 +146,7 @@ TEST_F(TlsStreamTest, ACertificateOfAnotherAuthorityIsRefusedByEitherSide) {
 }
 
 TEST_F(TlsStreamTest, AnExpiredCertificateIsRefused) {
-  client_.certificate = files_->expired;
+  client_.certificate = files->expired;
   make();
   talk();
   EXPECT_EQ(server->failure(), "its certificate 'hap1' is refused: certificate has expired");
@@ -164,7 +164,7 @@ TEST_F(TlsStreamTest, WhoHasNoCertificateIsRefusedWhereOneIsRequired) {
   talk();
   EXPECT_TRUE(server->open());
   // What is optional must still be right.
-  client_.certificate = files_->foreign;
+  client_.certificate = files->foreign;
   make();
   talk();
   EXPECT_TRUE(server->failed());
@@ -302,15 +302,15 @@ TEST_F(TlsStreamTest, FilesThatAreNotRightAreNamedWithTheReason) {
   wrong = server_;
   wrong.key = "/nonexistent.key";
   EXPECT_EQ(error(wrong), "private key /nonexistent.key: No such file or directory");
-  wrong.key = files_->client;
-  EXPECT_EQ(error(wrong), "private key " + files_->client + ": key values mismatch");
+  wrong.key = files->client;
+  EXPECT_EQ(error(wrong), "private key " + files->client + ": key values mismatch");
   wrong = server_;
-  wrong.certificate = files_->authority.ca();  // has no key
-  EXPECT_EQ(error(wrong), "private key " + files_->authority.ca() + ": there is none in it");
+  wrong.certificate = files->authority.ca();  // has no key
+  EXPECT_EQ(error(wrong), "private key " + files->authority.ca() + ": there is none in it");
   wrong = server_;
   wrong.ca = "/nonexistent-ca.pem";
   EXPECT_EQ(error(wrong), "ca /nonexistent-ca.pem: No such file or directory");
-  const std::string empty = files_->dir.file("empty");
+  const std::string empty = files->dir.file("empty");
   test::write_file(empty, "");
   wrong.ca = empty;
   EXPECT_NE(error(wrong).find("ca " + empty + ": "), std::string::npos) << error(wrong);

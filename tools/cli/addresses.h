@@ -26,7 +26,7 @@ struct PeerAddress {
   std::string host;  // kTcp: without brackets and port, may be "*"; otherwise path or name
   u16 port = 0;      // kTcp
 
-  static std::optional<PeerAddress> parse(std::string_view text);
+  static std::optional<PeerAddress> parse(std::string_view from);
   // Without the port, which is not part of who somebody is: "10.0.0.5", "unix@/path".
   std::string identity() const { return kind == Kind::kTcp ? host : text; }
 };
