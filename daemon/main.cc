@@ -26,9 +26,10 @@ std::vector<cli::Option> all_options() {
 
 Result<cli::Settings> load(const cli::CommandLine& line) {
   Result<cli::Settings> settings = cli::load_settings(cli::Loader::kDaemon, line);
-  if (settings && settings->mode != cli::Mode::kAggregate) {
-    return Error{ErrorCode::kInvalid, fmt::format("mode {} is not in this version, which knows agg",
-                                                  cli::mode_name(settings->mode))};
+  if (settings && settings->mode == cli::Mode::kWaitingRoom) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("mode {} is not in this version, which knows agg and acc",
+                             cli::mode_name(settings->mode))};
   }
   return settings;
 }
@@ -36,6 +37,20 @@ Result<cli::Settings> load(const cli::CommandLine& line) {
 shm::WhenFull when_full(const cli::Settings& settings) {
   return settings.full_table == cli::FullTable::kEvict ? shm::WhenFull::kEvict
                                                        : shm::WhenFull::kRefuse;
+}
+
+engine::AccumulateOptions accumulate_options(const cli::Settings& settings) {
+  engine::AccumulateOptions options;
+  options.interval_ms = settings.aggregate_interval_ms;
+  options.ledger_expire_ms = settings.ledger_expire_ms;
+  for (const cli::AggregateRule& rule : settings.aggregate) {
+    using From = cli::AggregateRule::Policy;
+    options.rules.push_back({rule.from, rule.to,
+                             rule.policy == From::kMax  ? engine::Policy::kMax
+                             : rule.policy == From::kOr ? engine::Policy::kOr
+                                                        : engine::Policy::kLatest});
+  }
+  return options;
 }
 
 // SIGHUP: takes over what can change while running and says what cannot.
@@ -91,6 +106,9 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
                 "{}", fmt::make_format_args(writer.attach_note()));
 
   engine::EngineOptions options;
+  options.mode = settings.mode == cli::Mode::kAccumulate ? engine::ModeKind::kAccumulate
+                                                         : engine::ModeKind::kAggregate;
+  options.accumulate = accumulate_options(settings);
   options.own_name = settings.peer_name;
   options.session.max_message = settings.max_message_bytes;
   options.session.heartbeat_ms = cli::kHeartbeatMs;
@@ -115,6 +133,9 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   loop.on_turn = [&] {
     engine.turn(loop.now());
     net.flush();
+    if (const auto ms = engine.next_ms()) {
+      loop.wake_in(*ms);
+    }
     return engine.busy();
   };
   loop.on_tick = [&] {

@@ -35,6 +35,7 @@ enum DataTypeBit : u32 {
   kGpc0Rate = 3,
   kConnCnt = 4,
   kConnCur = 6,
+  kHttpReqCnt = 9,
   kHttpReqRate = 10,
   kBytesInCnt = 13,
   kBytesOutCnt = 15,

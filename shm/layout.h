@@ -86,7 +86,7 @@ struct alignas(64) RootHeader {
   u32 next_object;  // next object number
   u32 peer_tables_high;
   u32 next_table_id;
-  u32 reserved1;
+  u32 mode;  // what the plain tables mean: 0 nothing yet, otherwise the daemon's mode + 1
   u64 pad3[2];
   // change feed (shm-design 14)
   alignas(64) u64 feed_intent;
@@ -153,10 +153,11 @@ struct alignas(64) PeerDesc {
   u32 direction, protocol_minor;
   u64 remote_pid;
   u64 epoch;  // +1 per session
-  // Mode acc: the process whose counters go on (it may have inherited them from an older one).
-  u64 process_pid;    // 0 = not known
-  u64 process_epoch;  // its first session; 0 = none yet
-  u64 pad[1];
+  // Mode acc: the process whose counters go on (see PeerProcess), under seq.
+  u32 process_pid;
+  u32 candidate_pid;
+  u64 process_epoch;
+  u64 candidate_epoch;
   char remote_name[96];  // how it calls itself
   char local_name[96];   // what it calls us
   char address[64];

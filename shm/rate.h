@@ -1,6 +1,8 @@
 // HAProxy's frequency counters: the value now (peers-protocol 5.3).
 #pragma once
 
+#include <span>
+
 #include "shm/support/clock.h"
 
 namespace lineq::shm {
@@ -36,5 +38,18 @@ constexpr u64 rate_value(const Rate& rate, u32 period_ms, Tick now) {
   const i32 elapsed = tick_diff(now, rate.start);
   return rate_value(elapsed < 0 ? 0 : static_cast<u64>(elapsed), rate.curr, rate.prev, period_ms);
 }
+
+// One HAProxy's rate and the period it counts in.
+struct RatePart {
+  Rate rate;
+  u32 period_ms = 0;
+};
+
+// The rates of several HAProxys as one. Each count is taken as spread evenly over its window; the
+// common window begins where the latest of theirs does. Exact when theirs begin together; otherwise
+// a part whose window begins d earlier, e before `now`, is off by at most max(curr * d / p, prev *
+// d
+// * e / p^2) of its value, and by nothing while its events come evenly.
+Rate add_rates(std::span<const RatePart> parts, u32 period_ms, Tick now);
 
 }  // namespace lineq::shm

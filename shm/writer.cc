@@ -531,6 +531,13 @@ void Writer::heartbeat(SegmentMs now) {
   set_counter(DaemonCounter::objects_bytes, state_->provisioner->reserved());
 }
 
+u32 Writer::mode() const {
+  return state_->header().mode;
+}
+void Writer::set_mode(u32 mode) {
+  store_relaxed(state_->header().mode, mode);
+}
+
 void Writer::stop() {
   RootHeader& h = state_->header();
   for (u32 i = 0; i < h.peers_high; ++i) {
@@ -708,6 +715,11 @@ Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs 
         wanted.elements[bit] = 0;
       }
       wider |= wanted.elements[bit] < definition.elements[bit];
+      // A part is one HAProxy's alone: what it says now counts.
+      if (role == TableRole::kPart && wanted.period_ms[bit] != definition.period_ms[bit]) {
+        wanted.period_ms[bit] = definition.period_ms[bit];
+        wider = true;
+      }
       wanted.elements[bit] = std::max(wanted.elements[bit], definition.elements[bit]);
     }
     if (!wider) {
@@ -811,6 +823,8 @@ Result<PeerNo> Writer::peer_up(const PeerIdentity& id, SegmentMs now) {
       store_text(peer.address, id.address);
       store_relaxed(peer.process_pid, 0);
       store_relaxed(peer.process_epoch, 0);
+      store_relaxed(peer.candidate_pid, 0);
+      store_relaxed(peer.candidate_epoch, 0);
     }
   });
   if (!known) {
@@ -848,20 +862,41 @@ void Writer::peer_down(PeerNo peer, SegmentMs now) {
 
 PeerProcess Writer::peer_process(PeerNo peer) const {
   const PeerDesc& desc = state_->layout->peers[peer.value];
-  return {desc.process_pid, desc.process_epoch};
+  return {desc.process_pid, desc.process_epoch, desc.candidate_pid, desc.candidate_epoch};
 }
 void Writer::set_peer_process(PeerNo peer, PeerProcess process) {
   PeerDesc& desc = state_->layout->peers[peer.value];
   seqlock_write(desc.seq, [&] {
     store_relaxed(desc.process_pid, process.pid);
     store_relaxed(desc.process_epoch, process.epoch);
+    store_relaxed(desc.candidate_pid, process.candidate_pid);
+    store_relaxed(desc.candidate_epoch, process.candidate_epoch);
   });
 }
 u64 Writer::peer_epoch(PeerNo peer) const {
   return state_->layout->peers[peer.value].epoch;
 }
 
+u64 Writer::peer_pid(PeerNo peer) const {
+  return state_->layout->peers[peer.value].remote_pid;
+}
+
+std::optional<u32> Writer::find_peer_table(PeerNo peer, const TableInfo& table) const {
+  const RootLayout& l = *state_->layout;
+  for (u32 i = 0; i < l.header.peer_tables_high; ++i) {
+    const PeerTableDesc& desc = l.peer_tables[i];
+    if (desc.state == 1 && desc.peer == peer.value && desc.table == table.no &&
+        desc.table_id == table.id) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<u32> Writer::peer_table(PeerNo peer, const TableInfo& table) {
+  if (const auto known = find_peer_table(peer, table)) {
+    return known;
+  }
   State& s = *state_;
   RootHeader& h = s.header();
   std::optional<u32> unused;
@@ -874,9 +909,6 @@ std::optional<u32> Writer::peer_table(PeerNo peer, const TableInfo& table) {
     }
     const Table* const of = desc.table < s.tables.size() ? s.tables[desc.table].get() : nullptr;
     const bool there = of != nullptr && of->info().id == desc.table_id;
-    if (there && desc.peer == peer.value && desc.table == table.no) {
-      return i;
-    }
     if (!there || s.layout->peers[desc.peer].state != static_cast<u32>(PeerState::kUp)) {
       stale = i;
     }

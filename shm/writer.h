@@ -46,9 +46,13 @@ struct PeerIdentity {
   u32 protocol_minor = 1;
 };
 
+// Mode acc: whose counters a HAProxy's parts are. A reloaded HAProxy is a new process with the old
+// one's counters; a restarted one begins at zero. Until that is clear it is a candidate.
 struct PeerProcess {
-  u64 pid = 0;    // 0 = not known
-  u64 epoch = 0;  // its first session
+  u32 pid = 0;              // 0 = not known
+  u64 epoch = 0;            // first session of it, or of whom it inherited from; 0 = new record
+  u32 candidate_pid = 0;    // 0 = not known
+  u64 candidate_epoch = 0;  // its first session; 0 = there is no candidate
 };
 
 class Object;
@@ -77,6 +81,9 @@ class Writer {
   SegmentMs now() const;                   // reads the clock: once a loop turn
   void heartbeat(SegmentMs now);
   void stop();  // heartbeat, state kStopped; the segment stays
+  // What the plain tables of the segment mean, in the daemon's numbers; 0 = nothing yet.
+  u32 mode() const;
+  void set_mode(u32 mode);
 
   // Tables. The same name with another key type or key length is another table: both live side by
   // side and never mix. Columns are united: a definition with columns (or longer arrays) the table
@@ -96,10 +103,12 @@ class Writer {
   Result<PeerNo> peer_up(const PeerIdentity& identity, SegmentMs now);
   void peer_down(PeerNo peer, SegmentMs now);
   u64 peer_epoch(PeerNo peer) const;  // number of its session
-  // Mode acc: the process whose counters go on. Both 0 in a new record.
+  u64 peer_pid(PeerNo peer) const;    // 0 = not known
   PeerProcess peer_process(PeerNo peer) const;
   void set_peer_process(PeerNo peer, PeerProcess process);
-  // The record of one table of one HAProxy, made if there is none. nullopt: no room for more.
+  // The record of one table of one HAProxy. peer_table() makes it if there is none; nullopt: there
+  // is no room for more.
+  std::optional<u32> find_peer_table(PeerNo peer, const TableInfo& table) const;
   std::optional<u32> peer_table(PeerNo peer, const TableInfo& table);
   u64 peer_table_counter(u32 index, PeerTableCounter c) const;
   void set_peer_table_counter(u32 index, PeerTableCounter c, u64 value);

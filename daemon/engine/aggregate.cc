@@ -29,8 +29,8 @@ bool is_news(const PeerTable& table, const peers::Update& update) {
 
 }  // namespace
 
-void Aggregate::on_updates(Peer& peer, const PeerTable& table,
-                           std::span<const peers::Update> updates, SegmentMs now) {
+void Aggregate::on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates,
+                           SegmentMs now) {
   if (updates.front().in_lesson) {
     lesson(peer, table, updates, now);
     return;
@@ -62,7 +62,7 @@ void Aggregate::live(Peer& peer, const PeerTable& table, std::span<const peers::
                   .timed = timed(table, updates[i]),
                   .expire_ms = updates[i].expire_ms};
   }
-  store_.apply(into, table.columns, {changes.data(), updates.size()}, peer.no, now, results);
+  store_.apply(into, *table.columns, {changes.data(), updates.size()}, peer.no, now, results);
   if (peer.tracked()) {
     for (std::size_t i = 0; i < updates.size(); ++i) {
       if (results[i].outcome != Outcome::kRefused) {
@@ -86,7 +86,7 @@ void Aggregate::repeated(Peer& peer, const PeerTable& table, std::span<const pee
                   .timed = true,
                   .expire_ms = 1};
   }
-  store_.apply(into, table.columns, {changes.data(), updates.size()}, peer.no, now, results);
+  store_.apply(into, *table.columns, {changes.data(), updates.size()}, peer.no, now, results);
   for (std::size_t i = 0; i < updates.size(); ++i) {
     const Outcome outcome = results[i].outcome;
     const bool changed = outcome == Outcome::kKept &&
@@ -96,7 +96,7 @@ void Aggregate::repeated(Peer& peer, const PeerTable& table, std::span<const pee
     }
     changes[i].merge = Merge::kOverwrite;
     changes[i].timed = false;
-    store_.apply(into, table.columns, {&changes[i], 1}, peer.no, now, {&results[i], 1});
+    store_.apply(into, *table.columns, {&changes[i], 1}, peer.no, now, {&results[i], 1});
     if (peer.tracked() && results[i].outcome != Outcome::kRefused) {
       peer.set_holds(table.table_no, results[i].slot, true);
     }
@@ -131,12 +131,12 @@ void Aggregate::lesson(Peer& peer, const PeerTable& table, std::span<const peers
     }
     ++n;
   }
-  store_.apply(into, table.columns, {changes.data(), n}, peer.no, now, results);
+  store_.apply(into, *table.columns, {changes.data(), n}, peer.no, now, results);
 
   const auto again = [&](std::size_t i, Merge merge) {
     changes[i].merge = merge;
     changes[i].expire_ms = told_ms[i];
-    store_.apply(into, table.columns, {&changes[i], 1}, peer.no, now, {&results[i], 1});
+    store_.apply(into, *table.columns, {&changes[i], 1}, peer.no, now, {&results[i], 1});
   };
   for (std::size_t i = 0; i < n; ++i) {
     const u32 slot = results[i].slot;
@@ -170,8 +170,13 @@ void Aggregate::others_lack(const Peer& peer, u16 table_no, u32 slot) {
   }
 }
 
-void Aggregate::on_expired(shm::Table& table, u32 slot, SegmentMs now) {
+std::optional<Tick> Aggregate::on_expired(shm::Table& table, u32 slot, SegmentMs now) {
   table.erase(slot, shm::FeedKind::kExpire, kNoPeer, now);
+  return std::nullopt;
+}
+
+std::string Aggregate::outlet(const shm::TableInfo& table) const {
+  return table.role == shm::TableRole::kPlain ? table.definition.name : "";
 }
 
 }  // namespace lineq::engine

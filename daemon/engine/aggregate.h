@@ -23,9 +23,10 @@ class Aggregate final : public Mode {
  public:
   Aggregate(Store& store, const PeerBook& book) : store_(store), book_(book) {}
 
-  void on_updates(Peer& peer, const PeerTable& table, std::span<const peers::Update> updates,
+  void on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates,
                   SegmentMs now) override;
-  void on_expired(shm::Table& table, u32 slot, SegmentMs now) override;
+  std::optional<Tick> on_expired(shm::Table& table, u32 slot, SegmentMs now) override;
+  std::string outlet(const shm::TableInfo& table) const override;
 
  private:
   void repeated(Peer& peer, const PeerTable& table, std::span<const peers::Update> updates,

@@ -74,13 +74,47 @@ class Engine::Dictionary final : public peers::Strings {
   shm::Writer& writer_;
 };
 
+namespace {
+
+// What plain tables hold differs from mode to mode: values of another one are worth nothing, and
+// dangerous when they are sent. Ledgers stay.
+shm::Writer& of_mode(shm::Writer& writer, ModeKind mode) {
+  const u32 number = static_cast<u32>(mode) + 1;
+  if (writer.mode() != 0 && writer.mode() != number) {
+    const std::vector<u16> numbers = writer.tables();
+    for (const u16 no : numbers) {
+      if (writer.table(no)->info().role != shm::TableRole::kLedger) {
+        writer.drop_table(no);
+      }
+    }
+    cli::log_warning("the segment was of another mode: its tables are dropped, totals are kept");
+  }
+  writer.set_mode(number);
+  return writer;
+}
+
+std::unique_ptr<Mode> make_mode(const EngineOptions& options, Store& store, const PeerBook& book,
+                                SegmentMs now) {
+  if (options.mode == ModeKind::kAccumulate) {
+    return std::make_unique<Accumulate>(store, book, options.accumulate, now);
+  }
+  return std::make_unique<Aggregate>(store, book);
+}
+
+// A part that is evicted would count twice when it comes again.
+shm::WhenFull when_full(const EngineOptions& options) {
+  return options.mode == ModeKind::kAccumulate ? shm::WhenFull::kRefuse : options.when_full;
+}
+
+}  // namespace
+
 Engine::Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now)
     : writer_(writer),
       options_(options),
       now_(now),
-      store_(writer, options.when_full, now),
-      relay_(writer, book_, options.relay),
-      mode_(std::make_unique<Aggregate>(store_, book_)),
+      store_(of_mode(writer, options.mode), when_full(options), now),
+      mode_(make_mode(options, store_, book_, now)),
+      relay_(writer, book_, *mode_, options.relay),
       dictionary_(std::make_unique<Dictionary>(writer)) {}
 
 Engine::~Engine() = default;
@@ -138,6 +172,7 @@ void Engine::leave(Peer& peer) {
                        shm::PeerCounter::lag, shm::PeerCounter::pending_bytes}) {
     writer_.set_peer_counter(peer.no, c, 0);
   }
+  mode_->on_down(peer, now_);
   writer_.peer_down(peer.no, now_);
   book_.over(peer);
 }
@@ -185,6 +220,12 @@ void Engine::tick(SegmentMs now) {
     }
     publish(*peer);
   }
+  mode_->tick(now);
+  constexpr u64 kLookForSilenceMs = 5000;
+  if (now - silence_looked_ms_ >= kLookForSilenceMs) {
+    silence_looked_ms_ = now;
+    look_for_silence();
+  }
 }
 
 // A lesson that is over, or of which nothing more comes.
@@ -203,6 +244,7 @@ void Engine::end_of_lesson(Peer& peer) {
         peer.who, now_ - in.started_ms);
   }
   in.phase = Phase::kLive;
+  live(peer);
   if (in.push_due) {
     relay_.push_difference(peer);
   } else {
@@ -212,8 +254,10 @@ void Engine::end_of_lesson(Peer& peer) {
 
 void Engine::turn(SegmentMs now) {
   now_ = now;
-  more_ = !store_.expire(now, options_.expiry_looks,
-                         [&](shm::Table& table, u32 slot) { mode_->on_expired(table, slot, now); });
+  more_ = !store_.expire(now, options_.expiry_looks, [&](shm::Table& table, u32 slot) {
+    return mode_->on_expired(table, slot, now);
+  });
+  more_ |= !mode_->turn(now);
   more_ |= !writer_.work_some();
   relay_.pump(now);
 }
@@ -247,6 +291,24 @@ void Engine::publish(Peer& peer) {
   writer_.set_peer_counter(peer.no, P::last_received_ms, peer.session.last_received_ms());
   writer_.set_peer_counter(peer.no, P::lag, relay_.lag(peer));
   writer_.set_peer_counter(peer.no, P::pending_bytes, peer.pending_bytes());
+  for (const auto& table : peer.tables()) {
+    if (table == nullptr || !table->record) {
+      continue;
+    }
+    using T = shm::PeerTableCounter;
+    const auto add_up = [&](T counter, u64& more) {
+      if (more != 0) {
+        writer_.set_peer_table_counter(*table->record, counter,
+                                       writer_.peer_table_counter(*table->record, counter) + more);
+        more = 0;
+      }
+    };
+    if (table->updates != 0) {
+      writer_.set_peer_table_counter(*table->record, T::last_update_ms, table->last_update_ms);
+    }
+    add_up(T::updates, table->updates);
+    add_up(T::refused_values, table->refused_values);
+  }
 }
 
 // --- events ---
@@ -318,6 +380,17 @@ void Engine::on_established(Peer& peer) {
   writer_.set_peer_counter(peer.no, P::lesson_in, 1);
   writer_.set_peer_counter(peer.no, P::lesson_out, 0);
   peer.in.started_ms = peer.in.last_ms = now_;
+  // Which tables it has is told anew.
+  for (const u16 no : writer_.tables()) {
+    const shm::TableInfo& table = writer_.table(no)->info();
+    if (table.role == shm::TableRole::kPlain) {
+      if (const auto record = writer_.find_peer_table(peer.no, table)) {
+        writer_.set_peer_table_counter(*record, shm::PeerTableCounter::announced_ms, 0);
+        writer_.set_peer_table_counter(*record, shm::PeerTableCounter::conflict, 0);
+      }
+    }
+  }
+  mode_->on_up(peer, now_);
   relay_.start(peer, now_);
   say_of(peer, "established",
          fmt::format("session established, protocol 2.{}; asking it for all it has",
@@ -325,16 +398,34 @@ void Engine::on_established(Peer& peer) {
          cli::LogLevel::kNotice);
 }
 
-void Engine::on_updates(Peer& peer, const PeerTable& table,
-                        std::span<const peers::Update> updates) {
+void Engine::on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates) {
   if (updates.front().in_lesson || updates.front().repeat || updates.back().repeat) {
     peer.in.last_ms = now_;
+  }
+  if (table.table_no == kNoTable.value) {
+    // What it learned from us comes back in lessons only (peers-protocol 3.4).
+    if (!updates.back().in_lesson && !updates.back().repeat) {
+      const std::string& name = table.theirs->definition.name;
+      say_of(
+          peer, fmt::format("echo {}", name),
+          fmt::format("its rules change table {}, which gets sums from us: they should only look "
+                      "it up; ignored",
+                      name));
+    }
+    return;
+  }
+  table.updates += updates.size();
+  table.last_update_ms = now_;
+  if (table.silence_told) {
+    table.silence_told = false;
+    cli::log_notice("{}: tells of table {} again", peer.who, table.theirs->definition.name);
   }
   mode_->on_updates(peer, table, updates, now_);
 }
 
 void Engine::on_resync_request(Peer& peer) {
   cli::log_info("{}: asks for everything", peer.who);
+  mode_->on_asked(peer, now_);
   relay_.teach(peer);
 }
 
@@ -350,6 +441,107 @@ void Engine::on_lesson_end(Peer& peer, bool partial) {
   if (peer.in.phase == Inbound::Phase::kTeaching) {
     peer.in.phase = Inbound::Phase::kRepeating;
     peer.in.last_ms = now_;
+    peer.out.tables.clear();  // which tables it has is known now
+  }
+  mode_->on_taught(peer, now_);
+}
+
+// It has told all it has, and goes on with what changes.
+void Engine::live(Peer& peer) {
+  mode_->on_live(peer, now_);
+  compare_outlets(peer);
+  for (const u16 no : writer_.tables()) {
+    const shm::TableInfo& table = writer_.table(no)->info();
+    if (table.role != shm::TableRole::kPlain || peer.table(no) != nullptr) {
+      continue;
+    }
+    const auto others = std::count_if(book_.all().begin(), book_.all().end(), [&](const auto& p) {
+      return p->session.established() && p->table(no) != nullptr;
+    });
+    const auto tables = peer.session.tables();
+    const bool other_key = std::any_of(tables.begin(), tables.end(), [&](const auto& t) {
+      return t->definition.name == table.definition.name;
+    });
+    if (others != 0 && !other_key) {
+      cli::log_warning("{}: has no table {}, which {} other{} announced", peer.who,
+                       table.definition.name, others, others == 1 ? " has" : "s have");
+    }
+  }
+}
+
+// The tables that are sent sums: whether they can hold them.
+void Engine::compare_outlets(Peer& peer) {
+  for (const u16 no : writer_.tables()) {
+    const shm::TableInfo& table = writer_.table(no)->info();
+    const shm::TableDefinition& ours = table.definition;
+    const std::string name = mode_->outlet(table);
+    if (name.empty() || name == ours.name || peer.table(no) == nullptr) {
+      continue;
+    }
+    const auto tables = peer.session.tables();
+    const auto at = std::find_if(tables.begin(), tables.end(),
+                                 [&](const auto& t) { return t->definition.name == name; });
+    if (at == tables.end()) {
+      cli::log_notice("{}: has no table {}, so it does not get the sums of {}", peer.who, name,
+                      ours.name);
+      continue;
+    }
+    const shm::TableDefinition& theirs = (*at)->definition;
+    std::string differences;
+    if (theirs.key_type != ours.key_type || theirs.key_bytes != ours.key_bytes) {
+      differences = fmt::format(
+          "the key of {} is {} of {} bytes and not {} of {}, so it does not "
+          "get the sums",
+          name, shm::key_type_name(theirs.key_type), theirs.key_capacity(),
+          shm::key_type_name(ours.key_type), ours.key_capacity());
+    } else {
+      for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
+        if (theirs.has(bit) && !ours.has(bit)) {
+          differences +=
+              fmt::format("{}{} of {} stays 0, {} has none", differences.empty() ? "" : "; ",
+                          shm::data_type(bit).name, name, ours.name);
+        } else if (theirs.has(bit) && theirs.period_ms[bit] != ours.period_ms[bit]) {
+          differences += fmt::format("{}{} of {} is per {} ms, that of {} per {} ms",
+                                     differences.empty() ? "" : "; ", shm::data_type(bit).name,
+                                     name, theirs.period_ms[bit], ours.name, ours.period_ms[bit]);
+        }
+      }
+    }
+    if (!differences.empty()) {
+      conflict(peer, *writer_.table(no), differences);
+    }
+  }
+}
+
+// A HAProxy that says nothing of a table while others do: its traffic may go elsewhere, or its
+// rules do not track.
+void Engine::look_for_silence() {
+  for (const auto& peer : book_.all()) {
+    if (!peer->session.established() || peer->in.phase != Inbound::Phase::kLive) {
+      continue;
+    }
+    for (const auto& table : peer->tables()) {
+      if (table == nullptr || table->table_no == kNoTable.value || table->silence_told) {
+        continue;
+      }
+      const SegmentMs since = std::max(table->last_update_ms, peer->opened_ms);
+      if (now_ - since < options_.silence_ms) {
+        continue;
+      }
+      const Peer* talker = nullptr;
+      for (const auto& other : book_.all()) {
+        const PeerTable* const theirs = other->table(table->table_no);
+        if (other != peer && theirs != nullptr && theirs->last_update_ms > since &&
+            now_ - theirs->last_update_ms < options_.silence_ms / 2) {
+          talker = other.get();
+        }
+      }
+      if (talker != nullptr) {
+        table->silence_told = true;
+        cli::log_warning("{}: silent on table {} for {} s, while others ({}) tell of it", peer->who,
+                         table->theirs->definition.name, (now_ - since) / 1000, talker->who);
+      }
+    }
   }
 }
 
@@ -414,10 +606,16 @@ void Engine::say(std::string_view key, std::string_view line, cli::LogLevel leve
 bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
   peer.in.last_ms = now_;
   const shm::TableDefinition& d = theirs.definition;
+  if (mode_->is_echo(d.name)) {
+    book_.bind_echo(peer, theirs);
+    return true;
+  }
   std::optional<u64> expiry_before;
   for (const u16 no : writer_.tables()) {
-    const shm::TableDefinition& known = writer_.table(no)->info().definition;
-    if (known.name == d.name && known.key_type == d.key_type && known.key_bytes == d.key_bytes) {
+    const shm::TableInfo& info = writer_.table(no)->info();
+    const shm::TableDefinition& known = info.definition;
+    if (info.role == shm::TableRole::kPlain && known.name == d.name &&
+        known.key_type == d.key_type && known.key_bytes == d.key_bytes) {
       expiry_before = known.expire_ms;
     }
   }
@@ -435,9 +633,21 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
   if (made->replaced) {
     store_.replaced(made->old_no, table);
     book_.rebind(made->old_no, table.info());
+    mode_->on_replaced(made->old_no, table, now_);
     relay_.table_replaced(now_);
   }
-  book_.bind(peer, theirs, table.info());
+  PeerTable& bound = book_.bind(peer, theirs, table.info());
+  bound.record = writer_.peer_table(peer.no, table.info());
+  if (bound.record) {
+    writer_.set_peer_table_counter(*bound.record, shm::PeerTableCounter::announced_ms, now_);
+    bound.last_update_ms =
+        writer_.peer_table_counter(*bound.record, shm::PeerTableCounter::last_update_ms);
+  }
+  if (const Status taken = mode_->on_table(peer, bound, now_); !taken) {
+    say(fmt::format("table {}", d.name),
+        fmt::format("{}: {}; its updates are ignored", peer.who, taken.error().what));
+    return false;
+  }
   compare(peer, d, table, made->replaced, expiry_before.value_or(d.expire_ms));
   return true;
 }
@@ -478,7 +688,8 @@ void Engine::compare(Peer& peer, const shm::TableDefinition& theirs, const shm::
   }
   for (const u16 no : writer_.tables()) {
     const shm::TableDefinition& other = writer_.table(no)->info().definition;
-    if (no != table.info().no && other.name == theirs.name) {
+    if (no != table.info().no && writer_.table(no)->info().role == shm::TableRole::kPlain &&
+        other.name == theirs.name) {
       say(fmt::format("its key is {} of {} bytes, others have {} of {} bytes, which is kept apart",
                       shm::key_type_name(theirs.key_type), theirs.key_capacity(),
                       shm::key_type_name(other.key_type), other.key_capacity()));
@@ -492,6 +703,10 @@ void Engine::compare(Peer& peer, const shm::TableDefinition& theirs, const shm::
 void Engine::conflict(Peer& peer, const shm::Table& table, std::string_view sentence) {
   writer_.add_table_counter(table.info().no, shm::TableCounter::conflicts);
   writer_.add_counter(shm::DaemonCounter::definition_conflicts);
+  if (const PeerTable* const bound = peer.table(table.info().no);
+      bound != nullptr && bound->record) {
+    writer_.set_peer_table_counter(*bound->record, shm::PeerTableCounter::conflict, 1);
+  }
   const std::string& name = table.info().definition.name;
   say_of(peer, fmt::format("conflict {}", name),
          fmt::format("its table {} differs: {}", name, sentence));

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include "daemon/engine/accumulate.h"
 #include "daemon/engine/mode.h"
 #include "daemon/engine/peer_book.h"
 #include "daemon/engine/relay.h"
@@ -25,7 +26,12 @@
 
 namespace lineq::engine {
 
+// Numbers as in the segment (shm::Writer::mode), less one.
+enum class ModeKind : u8 { kAggregate, kAccumulate };
+
 struct EngineOptions {
+  ModeKind mode = ModeKind::kAggregate;
+  AccumulateOptions accumulate;
   std::string own_name = "lineq";  // what HAProxys call us
   peers::SessionConfig session;
   shm::WhenFull when_full = shm::WhenFull::kEvict;
@@ -37,6 +43,7 @@ struct EngineOptions {
   u32 max_peers = shm::kMaxPeers;
   std::size_t max_unread_bytes = std::size_t{1} << 20;  // a peer that reads so little is closed
   u32 expiry_looks = 2048;                              // entries looked at in one turn
+  u32 silence_ms = 60000;  // a HAProxy that says nothing of a table for so long, while others do
   RelayLimits relay;
 };
 
@@ -64,6 +71,8 @@ class Engine {
   void tick(SegmentMs now);
   void turn(SegmentMs now);
   bool busy() const { return more_ || relay_.ready(); }
+  // The next turn has something to do in so many milliseconds, whatever happens.
+  std::optional<u64> next_ms() const { return mode_->next_ms(now_); }
 
   const PeerBook& book() const { return book_; }
   const Relay& relay() const { return relay_; }
@@ -72,7 +81,7 @@ class Engine {
   peers::HelloDecision on_hello(Peer& peer, const peers::Hello& hello);
   void on_established(Peer& peer);
   bool on_definition(Peer& peer, peers::SessionTable& theirs);
-  void on_updates(Peer& peer, const PeerTable& table, std::span<const peers::Update> updates);
+  void on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates);
   void on_resync_request(Peer& peer);
   void on_lesson_end(Peer& peer, bool partial);
   void on_resync_confirmed(Peer& peer);
@@ -92,18 +101,22 @@ class Engine {
   void say(std::string_view key, std::string_view line,
            cli::LogLevel level = cli::LogLevel::kWarning);
   void end_of_lesson(Peer& peer);
+  void live(Peer& peer);
+  void compare_outlets(Peer& peer);
+  void look_for_silence();
 
   shm::Writer& writer_;
   EngineOptions options_;
   SegmentMs now_;
   Store store_;
   PeerBook book_;
-  Relay relay_;
   std::unique_ptr<Mode> mode_;
+  Relay relay_;
   std::unique_ptr<Dictionary> dictionary_;
   std::vector<Identity> dialled_;
   cli::LogLimit limit_;
   bool more_ = false;
+  SegmentMs silence_looked_ms_ = 0;
 };
 
 }  // namespace lineq::engine

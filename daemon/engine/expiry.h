@@ -130,8 +130,9 @@ bool ExpiryWheel::advance(Tick now, u32 budget, Look&& look) {
       if ((fires & ((Tick{1} << kShift[level]) - 1)) != 0) {
         continue;
       }
-      for (TableWheel* wheel : list_) {
-        if (!drain(*wheel, {level, fires}, budget, look)) {
+      // By number: look() may arm slots of tables that are new here.
+      for (std::size_t i = 0; i < list_.size(); ++i) {
+        if (!drain(*list_[i], {level, fires}, budget, look)) {
           return false;
         }
       }

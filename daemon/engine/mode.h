@@ -1,7 +1,10 @@
 // What lineqd makes of what HAProxys tell it. One mode runs for the life of the daemon.
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "daemon/engine/peer_book.h"
 
@@ -16,10 +19,58 @@ class Mode {
 
   // 1 to 32 updates of one table of one HAProxy, in order. When this returns they are in the
   // segment, or never will be: they are acknowledged next.
-  virtual void on_updates(Peer& peer, const PeerTable& table,
-                          std::span<const peers::Update> updates, SegmentMs now) = 0;
-  // The life of this entry is over. Erases it.
-  virtual void on_expired(shm::Table& table, u32 slot, SegmentMs now) = 0;
+  virtual void on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates,
+                          SegmentMs now) = 0;
+  // The life of this entry is over. Erases it, or gives it a new one, or says when to look again.
+  virtual std::optional<Tick> on_expired(shm::Table& table, u32 slot, SegmentMs now) = 0;
+
+  // Name under which HAProxys are sent the entries of a plain table; empty: they are not.
+  virtual std::string outlet(const shm::TableInfo& table) const = 0;
+  // HAProxys have a table of this name only to be sent it: what they tell of it is an echo.
+  virtual bool is_echo(std::string_view name) const {
+    static_cast<void>(name);
+    return false;
+  }
+
+  // A HAProxy has announced this table, for the first time or anew. An error: its updates are
+  // ignored.
+  virtual Status on_table(Peer& peer, const PeerTable& table, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(table), static_cast<void>(now);
+    return {};
+  }
+  // Entries of the plain table `old_no` have moved to `table`.
+  virtual void on_replaced(u16 old_no, const shm::Table& table, SegmentMs now) {
+    static_cast<void>(old_no), static_cast<void>(table), static_cast<void>(now);
+  }
+
+  // The session of a HAProxy: established; it asks for everything; it has taught us all it has; its
+  // repetitions after that are over too; it is gone.
+  virtual void on_up(Peer& peer, SegmentMs now) { static_cast<void>(peer), static_cast<void>(now); }
+  virtual void on_asked(Peer& peer, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(now);
+  }
+  virtual void on_taught(Peer& peer, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(now);
+  }
+  virtual void on_live(Peer& peer, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(now);
+  }
+  virtual void on_down(Peer& peer, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(now);
+  }
+
+  // A slice of what is left to do. True when nothing is.
+  virtual bool turn(SegmentMs now) {
+    static_cast<void>(now);
+    return true;
+  }
+  // Every 100 ms.
+  virtual void tick(SegmentMs now) { static_cast<void>(now); }
+  // turn() has something to do in so many milliseconds.
+  virtual std::optional<u64> next_ms(SegmentMs now) const {
+    static_cast<void>(now);
+    return std::nullopt;
+  }
 };
 
 }  // namespace lineq::engine

@@ -185,11 +185,12 @@ PeerTable& PeerBook::bind(Peer& peer, peers::SessionTable& theirs, const shm::Ta
     peer.tables_.resize(theirs.index + std::size_t{1});
   }
   std::unique_ptr<PeerTable>& place = peer.tables_[theirs.index];
-  if (place != nullptr && peer.by_table_[place->table_no] == place.get()) {
-    peer.by_table_[place->table_no] = nullptr;
-  }
-  place = std::make_unique<PeerTable>(
-      PeerTable{table.no, &theirs, shm::ColumnMap(theirs.definition, table), std::nullopt});
+  unbind(peer, place.get());
+  place = std::make_unique<PeerTable>(PeerTable{.table_no = table.no,
+                                                .theirs = &theirs,
+                                                .columns = shm::ColumnMap(theirs.definition, table),
+                                                .acked_before = std::nullopt,
+                                                .record = std::nullopt});
   if (const auto acked = acked_.find(process_of(peer) + '\n' + theirs.definition.name);
       acked != acked_.end()) {
     place->acked_before = acked->second;
@@ -202,6 +203,28 @@ PeerTable& PeerBook::bind(Peer& peer, peers::SessionTable& theirs, const shm::Ta
   peer.out.tables.clear();  // made from what it had announced before
   shapes_[table.no].set(peer.no, Shape::of(theirs.definition));
   return *place;
+}
+
+void PeerBook::bind_echo(Peer& peer, peers::SessionTable& theirs) {
+  if (peer.tables_.size() <= theirs.index) {
+    peer.tables_.resize(theirs.index + std::size_t{1});
+  }
+  std::unique_ptr<PeerTable>& place = peer.tables_[theirs.index];
+  unbind(peer, place.get());
+  place = std::make_unique<PeerTable>(PeerTable{.table_no = kNoTable.value,
+                                                .theirs = &theirs,
+                                                .columns = std::nullopt,
+                                                .acked_before = std::nullopt,
+                                                .record = std::nullopt});
+  theirs.owner = place.get();
+  peer.out.tables.clear();
+}
+
+void PeerBook::unbind(Peer& peer, const PeerTable* table) {
+  if (table != nullptr && table->table_no < peer.by_table_.size() &&
+      peer.by_table_[table->table_no] == table) {
+    peer.by_table_[table->table_no] = nullptr;
+  }
 }
 
 void PeerBook::rebind(u16 old_no, const shm::TableInfo& table) {
@@ -218,7 +241,7 @@ void PeerBook::rebind(u16 old_no, const shm::TableInfo& table) {
     }
     PeerTable* moved = std::exchange(peer->by_table_[old_no], nullptr);
     moved->table_no = table.no;
-    moved->columns = shm::ColumnMap(moved->theirs->definition, table);
+    moved->columns.emplace(moved->theirs->definition, table);
     if (peer->by_table_.size() <= table.no) {
       peer->by_table_.resize(table.no + std::size_t{1});
     }

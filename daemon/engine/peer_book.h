@@ -97,11 +97,17 @@ class SlotSet {
 
 // A table as one HAProxy announced it, and where its updates go.
 struct PeerTable {
-  u16 table_no = 0;
+  u16 table_no = 0;  // kNoTable: it is an echo, its updates go nowhere
   const peers::SessionTable* theirs = nullptr;
-  shm::ColumnMap columns;
+  std::optional<shm::ColumnMap> columns;  // not of an echo
   // Last update acknowledged to the same process in an earlier session.
   std::optional<u32> acked_before;
+  // What is told about it (shm::PeerTableCounter), as far as it is not in the segment yet.
+  std::optional<u32> record;
+  u64 updates = 0;
+  u64 refused_values = 0;
+  SegmentMs last_update_ms = 0;
+  bool silence_told = false;
 };
 
 // How a row of ours is turned into cells for one HAProxy.
@@ -188,6 +194,7 @@ class Peer final : public peers::SessionEvents {
   const PeerTable* table(u16 table_no) const {
     return table_no < by_table_.size() ? by_table_[table_no] : nullptr;
   }
+  const std::vector<std::unique_ptr<PeerTable>>& tables() const { return tables_; }
   std::size_t pending_bytes() const { return session.pending().size() + queued_bytes; }
   bool holds(u16 table_no, u32 slot) const {
     return table_no < in.held.size() && in.held[table_no].has(slot);
@@ -235,12 +242,16 @@ class PeerBook {
   void over(Peer& peer);
   // `theirs` lives in table `table` from now on. Also for a changed definition.
   PeerTable& bind(Peer& peer, peers::SessionTable& theirs, const shm::TableInfo& table);
+  // `theirs` is only a table that it is sent.
+  void bind_echo(Peer& peer, peers::SessionTable& theirs);
   // Entries of `old_no` have moved to `table`: what was cached of it is made anew.
   void rebind(u16 old_no, const shm::TableInfo& table);
 
   const Shapes& shapes(u16 table_no) const { return shapes_[table_no]; }
 
  private:
+  static void unbind(Peer& peer, const PeerTable* table);
+
   std::vector<std::unique_ptr<Peer>> peers_;
   std::vector<Peer*> by_no_;
   std::vector<Shapes> shapes_ = std::vector<Shapes>(shm::kMaxTables);

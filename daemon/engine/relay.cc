@@ -356,16 +356,24 @@ Outgoing& Relay::outgoing(Peer& peer, const shm::Table& table) {
   }
   out = {};
   out.table_id = info.id;
-  const PeerTable* const theirs = peer.table(info.no);
-  if (theirs == nullptr) {
-    // It has a table of that name with another kind of key: it would ignore this one (4.5).
-    const auto tables = peer.session.tables();
-    out.wanted = std::none_of(tables.begin(), tables.end(), [&](const auto& t) {
-      return t->usable && t->definition.name == info.definition.name;
-    });
+  shm::TableDefinition base = info.definition;
+  base.name = mode_.outlet(info);
+  // As it announced the table of that name. With another kind of key it would ignore it (4.5).
+  const auto tables = peer.session.tables();
+  const auto at = std::find_if(tables.begin(), tables.end(), [&](const auto& t) {
+    return t->usable && t->definition.name == base.name;
+  });
+  if (at != tables.end()) {
+    const shm::TableDefinition& theirs = (*at)->definition;
+    out.wanted = theirs.key_type == base.key_type && theirs.key_bytes == base.key_bytes;
+    base = theirs;
+  } else {
+    // A table that is only there to be sent is nothing to those who do not have it. Which ones they
+    // have is known after the lesson.
+    out.wanted = !base.name.empty() &&
+                 (!mode_.is_echo(base.name) || peer.in.phase == Inbound::Phase::kTeaching);
   }
-  out.full =
-      make_variant(theirs != nullptr ? theirs->theirs->definition : info.definition, nullptr, info);
+  out.full = make_variant(base, nullptr, info);
   return out;
 }
 

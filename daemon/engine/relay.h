@@ -17,7 +17,7 @@
 
 #include <array>
 
-#include "daemon/engine/peer_book.h"
+#include "daemon/engine/mode.h"
 #include "shm/writer.h"
 
 namespace lineq::engine {
@@ -32,8 +32,8 @@ struct RelayLimits {
 
 class Relay {
  public:
-  Relay(shm::Writer& writer, PeerBook& book, const RelayLimits& limits)
-      : writer_(writer), book_(book), limits_(limits) {}
+  Relay(shm::Writer& writer, PeerBook& book, const Mode& mode, const RelayLimits& limits)
+      : writer_(writer), book_(book), mode_(mode), limits_(limits) {}
 
   // The session is established: changes from now on are its.
   void start(Peer& peer, SegmentMs now);
@@ -76,6 +76,7 @@ class Relay {
 
   shm::Writer& writer_;
   PeerBook& book_;
+  const Mode& mode_;
   RelayLimits limits_;
   std::size_t first_ = 0;  // whose turn it is to walk first
   std::array<u64, peers::kMaxRowCells> cells_{};

@@ -23,11 +23,15 @@ class Store {
   void apply(shm::Table& table, const shm::ColumnMap& columns, std::span<const shm::Change> changes,
              PeerNo origin, SegmentMs now, std::span<shm::Applied> results);
 
-  // Calls over(table, slot) for entries whose time has come; it erases them. At most `budget`
-  // looks. True when nothing due is left.
+  // Calls over(table, slot) -> std::optional<Tick> for entries whose time has come; it erases them,
+  // or says when it wants to look again. At most `budget` looks. True when nothing due is left.
   template <typename Over>
   bool expire(SegmentMs now, u32 budget, Over&& over);
 
+  // For entries that are not written by apply().
+  void arm(u16 table_no, u32 slot, Tick deadline) { wheel_.arm(table_no, slot, deadline); }
+  // The table is about to go.
+  void forget(u16 table_no) { wheel_.forget(table_no); }
   // Entries of `old_no` have moved to `table`.
   void replaced(u16 old_no, const shm::Table& table);
 
@@ -57,8 +61,7 @@ bool Store::expire(SegmentMs now, u32 budget, Over&& over) {
     if (!entry.expired(tick)) {
       return entry.expire_tick();
     }
-    over(*table, slot);
-    return std::nullopt;
+    return over(*table, slot);
   });
 }
 

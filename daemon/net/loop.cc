@@ -28,6 +28,7 @@ Loop::Loop(std::function<SegmentMs()> clock) : clock_(std::move(clock)) {
   uv_check_init(&loop_, &check_);
   uv_idle_init(&loop_, &idle_);
   uv_timer_init(&loop_, &timer_);
+  uv_timer_init(&loop_, &wake_);
   prepare_.data = check_.data = timer_.data = this;
   // The loop is about to wait: what the clock said is old then.
   uv_prepare_start(&prepare_, [](uv_prepare_t* h) { self(h->data).now_known_ = false; });
@@ -67,6 +68,16 @@ SegmentMs Loop::now() {
   return now_;
 }
 
+void Loop::wake_in(u64 ms) {
+  if (stopping_) {
+    return;
+  }
+  // That it fires is enough: a turn follows.
+  uv_update_time(&loop_);
+  uv_timer_start(
+      &wake_, [](uv_timer_t*) {}, ms, 0);
+}
+
 void Loop::on_signal(int number, std::function<void()> handler) {
   signals_.push_back(std::make_unique<Signal>());
   Signal& signal = *signals_.back();
@@ -96,6 +107,7 @@ void Loop::stop() {
   close(check_);
   close(idle_);
   close(timer_);
+  close(wake_);
   for (const auto& signal : signals_) {
     close(signal->handle);
   }

@@ -37,6 +37,9 @@ class Loop {
   std::function<void()> on_tick;  // every kTickMs
   static constexpr u64 kTickMs = 100;
 
+  // The next turn does not wait for longer than this. Call from on_turn.
+  void wake_in(u64 ms);
+
   void on_signal(int number, std::function<void()> handle);
 
   void run();   // until stop()
@@ -60,6 +63,7 @@ class Loop {
   uv_check_t check_{};
   uv_idle_t idle_{};
   uv_timer_t timer_{};
+  uv_timer_t wake_{};
   std::vector<std::unique_ptr<Signal>> signals_;
   std::array<char, std::size_t{64} << 10> read_buffer_{};
 };

@@ -101,6 +101,7 @@ void World::restart() {
     hap->peer = nullptr;
   }
   engine_.reset();
+  writer_->heartbeat(0);  // this clock is ahead of the machine's, which looks like another boot
   writer_.reset();
   auto attached = shm::Writer::attach(segment_);
   LINEQ_ASSERT(attached.ok() && attached.value()->attached_as() == shm::Attach::kRecovered);

@@ -1,0 +1,149 @@
+// Mode acc: what each HAProxy has is kept apart (parts), added up (sums.h), and counted for ever
+// (ledgers). Nothing goes back into the tables it came from.
+//
+// Three tables in the segment for each table of the HAProxys, with the same keys:
+//   part    one for each HAProxy: its values as it told them last. An entry stays for a while after
+//           its life is over, and until its HAProxy has told all it has after it was away: it is
+//           what later values are compared with.
+//   ledger  for each counter all that was ever counted, in 64 bits
+//   sum     the plain table: what the living parts add up to
+// A part and its total change together (shm::Together) before the update is acknowledged, so a kill
+// at any instant counts neither twice nor less.
+//
+// Which process told it. Counters of a restarted HAProxy begin at 0, those of a reloaded one go on
+// where the old process was. Both are a process of a new pid, and a HAProxy that we called does not
+// even tell its pid. So a session begins with a *candidate*: as long as nothing proves that it
+// begins at 0, its values are taken as those of the process before it, which never counts too much;
+// what that may have missed is remembered (doubts) and added when it turns out that it did begin at
+// 0.
+//   goes on      a row it says it learned from another process: only the one before it can have
+//                taught it, as LineQ teaches no source tables
+//   begins at 0  it asked us to teach it, which an heir never does (peers-protocol 7.5); or, when
+//   it
+//                has told all it has, some counter of a living entry is lower than before, or, with
+//                another pid, an entry is missing
+// One thread, no clock.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "daemon/engine/mode.h"
+#include "daemon/engine/store.h"
+#include "daemon/engine/sums.h"
+
+namespace lineq::engine {
+
+struct AccumulateOptions {
+  std::vector<AggregateRule> rules;
+  u32 interval_ms = 50;  // at most one sum of an entry in so long
+  u64 ledger_expire_ms =
+      0;  // totals of an entry nobody counts any more are kept so long; 0: for ever
+};
+
+class Accumulate final : public Mode {
+ public:
+  Accumulate(Store& store, const PeerBook& book, const AccumulateOptions& options, SegmentMs now);
+  ~Accumulate() override;
+
+  Status on_table(Peer& peer, const PeerTable& table, SegmentMs now) override;
+  void on_replaced(u16 old_no, const shm::Table& table, SegmentMs now) override;
+  void on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates,
+                  SegmentMs now) override;
+  std::optional<Tick> on_expired(shm::Table& table, u32 slot, SegmentMs now) override;
+  void on_up(Peer& peer, SegmentMs now) override;
+  void on_asked(Peer& peer, SegmentMs now) override;
+  void on_taught(Peer& peer, SegmentMs now) override;
+  void on_live(Peer& peer, SegmentMs now) override;
+  void on_down(Peer& peer, SegmentMs now) override;
+  bool turn(SegmentMs now) override;
+  void tick(SegmentMs now) override;
+  std::optional<u64> next_ms(SegmentMs now) const override { return sums_.next_ms(now); }
+  std::string outlet(const shm::TableInfo& table) const override;
+  bool is_echo(std::string_view name) const override { return is_outlet(sums_.rules(), name); }
+
+ private:
+  // A counter of a HAProxy's definition.
+  struct Counter {
+    bool wide;  // 64 bits
+    u16 cell;
+    u16 part;    // offset in the part's slot
+    u16 ledger;  // offset in the ledger's slot
+    u16 count;   // elements
+  };
+  // How rows of one HAProxy go into its part.
+  struct Intake {
+    shm::TableDefinition definition;  // as it announced it
+    u16 part_no = 0;
+    u16 ledger_no = 0;  // kNoTable: nothing in it counts
+    std::optional<shm::ColumnMap> columns;
+    std::vector<Counter> counters;
+    std::vector<u16> rates;  // cells at which they begin
+    bool announced = false;  // in this session
+  };
+  // What a candidate may have counted and was taken for its predecessor's.
+  struct Doubt {
+    u16 part_no;
+    u32 slot;
+    u16 ledger;
+    u64 last;
+  };
+  // One HAProxy's session, or what is known of it between two.
+  struct Told {
+    u64 epoch = 0;  // of the session
+    shm::PeerProcess process;
+    bool up = false;
+    bool asked = false;
+    bool taught = false;   // the lesson is over
+    bool lower = false;    // a counter of a living entry fell
+    bool settled = false;  // its repetitions after that too
+    SegmentMs up_ms = 0;
+    SegmentMs down_ms = 0;
+    std::vector<Doubt> doubts;
+    std::vector<std::optional<Intake>> intake;  // by plain table
+
+    bool candidate() const { return process.candidate_epoch != 0; }
+  };
+  // Every entry of a part is looked at, in slices.
+  enum class Why : u8 {
+    kSum,     // its sums are made anew
+    kSweep,   // what an earlier process told goes
+    kForget,  // all goes, and then the table
+  };
+  struct Walk {
+    u16 part_no;
+    u32 id;
+    u16 table_no;
+    Why why;
+    u32 slot = 0;
+  };
+
+  Told& told(PeerNo peer);
+  Part* part(u16 table_no, PeerNo peer);
+  u16& plain_of(u16 part_no);
+  void bind(Intake& intake);
+  void one(Peer& peer, Told& t, PeerTable& table, const Intake& intake, const peers::Update& update,
+           u32 tag, SegmentMs now);
+  const u64* checked(Peer& peer, PeerTable& table, const Intake& intake, const u64* cells,
+                     SegmentMs now);
+  bool missing(const Told& t, SegmentMs now) const;
+  void decide(const Peer& peer, Told& t, bool fresh, std::string_view why, SegmentMs now);
+  void settle_doubts(Told& t, SegmentMs now);
+  void forget(PeerNo peer);
+  void start_walk(const Part& part, u16 table_no, Why why);
+  bool walk(Walk& walk, u32& budget, SegmentMs now);
+  void adopt(SegmentMs now);
+
+  Store& store_;
+  const PeerBook& book_;
+  u64 ledger_expire_ms_;
+  Sums sums_;
+  std::vector<std::unique_ptr<Told>> told_;
+  std::vector<u16> plain_of_;  // by the number of a part's table
+  std::deque<Walk> walks_;
+  std::vector<u64> checked_;
+  cli::LogLimit limit_;
+};
+
+}  // namespace lineq::engine
