@@ -4,6 +4,7 @@
 //   open      a daemon: a writer with a heartbeat
 //   busy      HAProxys with traffic, tables with entries
 //   trouble   one HAProxy is down, one silent and behind
+//   wrong     tables that are missing or defined otherwise, and impossible values
 //   fill N    table `many` with N entries
 //   stall     the heartbeat stops
 //   die       the daemon is gone, as after a kill
@@ -66,6 +67,11 @@ class Scene {
       put(addresses_, std::string{10, 0, static_cast<char>(i >> 8), static_cast<char>(i)},
           {u64{i} * 7, 0, i % 40, i % 50, u64{i} << 24});
     }
+    for (const PeerNo peer : peers_) {
+      for (const shm::TableDefinition* table : {&users_, &addresses_, &sticky_}) {
+        tell(peer, *table);
+      }
+    }
     const u64 server = writer_->intern("shop/web-3");
     put(sticky_, "\"><script>alert(1)</script>", {server, 1, 2, 3});
     put(sticky_, "caf\xc3\xa9 \xff\xfe", {0, 4, 5, 6});
@@ -79,6 +85,18 @@ class Scene {
     writer_->set_peer_counter(peers_[0], PeerCounter::lesson_in, 1);
     writer_->add_counter(shm::DaemonCounter::handshake_errors, 2);
     trouble_ = true;
+  }
+
+  void wrong() {
+    using shm::PeerTableCounter;
+    const auto set = [&](std::size_t peer, const shm::TableDefinition& table, PeerTableCounter c,
+                         u64 value) {
+      writer_->set_peer_table_counter(record(peers_[peer], table), c, value);
+    };
+    set(2, sticky_, PeerTableCounter::announced_ms, 0);
+    set(2, users_, PeerTableCounter::announced_ms, 0);
+    set(1, sticky_, PeerTableCounter::conflict, 1);
+    set(0, addresses_, PeerTableCounter::refused_values, 12);
   }
 
   void fill(u32 n) {
@@ -147,6 +165,17 @@ class Scene {
     peers_.push_back(*writer_->peer_up(identity, writer_->now()));
     writer_->set_peer_counter(peers_.back(), PeerCounter::last_received_ms, writer_->now() + 1);
   }
+  u32 record(PeerNo peer, const shm::TableDefinition& table) {
+    return *writer_->peer_table(peer, writer_->table_for(table, writer_->now())->table->info());
+  }
+  void tell(PeerNo peer, const shm::TableDefinition& table) {
+    using shm::PeerTableCounter;
+    const u32 index = record(peer, table);
+    for (const auto c : {PeerTableCounter::announced_ms, PeerTableCounter::last_update_ms}) {
+      writer_->set_peer_table_counter(index, c, writer_->now() + 1);
+    }
+    writer_->set_peer_table_counter(index, PeerTableCounter::updates, 1200);
+  }
   void put(const shm::TableDefinition& definition, std::string_view key, std::vector<u64> cells) {
     shm::set(*writer_->table_for(definition, writer_->now())->table, definition, key,
              std::move(cells), writer_->now());
@@ -176,6 +205,8 @@ void obey(Scene& scene, const std::string& line) {
     scene.busy();
   } else if (line == "trouble") {
     scene.trouble();
+  } else if (line == "wrong") {
+    scene.wrong();
   } else if (line == "stall") {
     scene.stall();
   } else if (line == "die") {

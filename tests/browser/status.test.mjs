@@ -39,10 +39,14 @@ describe('every state in every dress', () => {
     {name: 'busy', play: ['busy'], words: 'All well'},
     {name: 'entries', play: [], words: 'All well', fragment: '#entries=per_address',
      ready: (page) => page.locator('#entries tbody tr').first().isVisible()},
+    {name: 'haproxy', play: [], words: 'All well', fragment: '#haproxy=1',
+     ready: (page) => page.locator('#told tbody tr').first().isVisible()},
+    {name: 'wrong', play: ['wrong'], words: 'need attention', fragment: '#haproxy=2',
+     ready: async (page) => (await page.locator('#told').textContent()).includes('missing')},
     {name: 'trouble', play: ['trouble'], words: 'need attention'},
     {name: 'stalled', play: ['stall'], words: 'attention',
      ready: (page) => page.evaluate(() => document.body.classList.contains('stale'))},
-    {name: 'down', play: ['die'], words: 'attention',
+    {name: 'down', play: ['die'], words: 'attention', fragment: '#haproxy=2',
      ready: async (page) => (await page.locator('#problems').textContent()).includes('not running')},
   ];
   for (const state of states) {
@@ -182,12 +186,60 @@ describe('a page that stays open', () => {
     assert.match(await page.title(), /^▲ /);
   });
 
+  it('says what is wrong with a table of a HAProxy, and shows all tables of one', async () => {
+    const other = await new Stage().open();
+    await other.play('open', 'busy');
+    const desk = await open(other);
+    await says(desk, 'All well');
+    assert.equal(await desk.locator('#problems li').count(), 0);
+    await desk.getByRole('button', {name: 'hap-ams1'}).click();
+    const told = desk.locator('#told tbody tr');
+    await until(async () => (await told.count()) === 3, 'its tables');
+    assert.match(await told.first().textContent(), /as it should be/);
+    await other.play('wrong');
+    await says(desk, 'need attention');
+    const problems = await desk.locator('#problems').textContent();
+    assert.match(problems, /hap-ams1 \(10\.30\.0\.11\) lacks tables users and \/section\/sticky, which others have\./);
+    assert.match(problems, /hap-fra2 \(10\.20\.0\.12\) defines table \/section\/sticky otherwise than others do\./);
+    assert.match(problems, /hap-fra1 \(10\.20\.0\.11\) sends impossible values for table per_address/);
+    assert.match(await desk.locator('#told').textContent(), /missing: others have this table/);
+    await desk.locator('#told-close').click();
+    assert.equal(await desk.locator('#told-section').isVisible(), false);
+    await close(desk);
+    await other.close();
+  });
+
+  it('names a HAProxy that alone is silent about a table', async () => {
+    const other = await new Stage().open();
+    await other.play('open', 'busy');
+    const context = await browser.newContext();
+    const desk = await context.newPage();
+    await desk.route('**/status/events', (r) => r.abort());
+    await desk.route('**/status.json', async (r) => {
+      const answer = await r.fetch();
+      const state = await answer.json();
+      Object.assign(state.peers[0].tables[0], {silent: true, updated_ms: 725000});
+      Object.assign(state.peers[1].tables[0], {silent: true, updated_ms: null});
+      await r.fulfill({response: answer, json: state});
+    });
+    await desk.goto(other.url + '/status');
+    await says(desk, 'need attention');
+    const problems = await desk.locator('#problems').textContent();
+    assert.match(problems, /hap-fra1 .* has told nothing about table users for 12 min, while others do\./);
+    assert.match(problems, /hap-fra2 .* has told nothing about table users yet, while others do\./);
+    await context.close();
+    await other.close();
+  });
+
   it('marks what it shows as old while the daemon is away', async () => {
     await stage.play('die');
     await until(() => page.evaluate(() => document.body.classList.contains('stale')), 'stale');
     assert.match(await page.locator('#problems').textContent(), /lineqd is not running/);
     assert.match(await page.locator('#tables-title').textContent(), /as of \d/);
     assert.equal(await page.locator('#figure-in').textContent(), '–');
+    for (const rates of ['#peers .c-rate:not(th)', '#tables .c-rate:not(th)']) {
+      assert.deepEqual([...new Set(await page.locator(rates).allTextContents())], ['–'], rates);
+    }
     await stage.play('open', 'busy');
     await until(() => page.evaluate(() => !document.body.classList.contains('stale')), 'fresh');
   });

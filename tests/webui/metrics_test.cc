@@ -3,6 +3,7 @@
 #include <set>
 #include <sstream>
 
+#include "tests/support/acc_segment.h"
 #include "tests/webui/pages_test.h"
 
 namespace lineq::pages {
@@ -37,7 +38,9 @@ TEST_F(MetricsTest, EverySeriesAppearsOnceBehindItsHelpAndType) {
   set(define("t", KeyType::kIp, 4, {shm::kGpc0}), "abcd", {1});
   peer("local", "10.0.0.1", 1);
   peer("local", "10.0.0.1", 2);
-  peer("local", "10.0.0.2", 3);
+  const PeerNo three = peer("local", "10.0.0.2", 3);
+  test::announce(*writer_, three, define("t", KeyType::kString, 20, {shm::kGpc0}));
+  test::announce(*writer_, three, define("t", KeyType::kString, 30, {shm::kGpc0}));
   std::set<std::string> series;
   std::set<std::string> metrics;
   std::string current;
@@ -80,6 +83,39 @@ TEST_F(MetricsTest, HaproxysNamesAndOurs) {
   EXPECT_TRUE(has("lineq_daemon_up 0"));
   EXPECT_TRUE(has("lineq_peer_up{peer=\"hap1\",address=\"10.0.0.1\",record=\"0\"} 0"))
       << "no session outlives the daemon";
+}
+
+TEST_F(MetricsTest, EachTableOfEachHaproxy) {
+  const auto users = define("users", KeyType::kString, 37, {shm::kGpc1});
+  const auto src = define("/src", KeyType::kIp, 4, {shm::kGpc0});
+  const PeerNo one = peer("hap1", "10.0.0.1", 7);
+  const PeerNo two = peer("hap2", "10.0.0.2", 7);
+  writer_->set_peer_counter(two, shm::PeerCounter::lesson_in, 2);
+  test::announce(*writer_, one, src);
+  test::announce(*writer_, two, users);
+  const u32 record = test::announce(*writer_, one, users);
+  using shm::PeerTableCounter;
+  writer_->set_peer_table_counter(record, PeerTableCounter::last_update_ms, now() + 1);
+  writer_->set_peer_table_counter(record, PeerTableCounter::updates, 12);
+  writer_->set_peer_table_counter(record, PeerTableCounter::refused_values, 2);
+  writer_->set_peer_table_counter(record, PeerTableCounter::conflict, 1);
+  test::put_part(*writer_, users, one, "hidden", {1});
+  test::put_total(*writer_, users, "hidden", {1});
+  writer_->heartbeat(now());
+  const std::string hap1 = R"({peer="hap1",address="10.0.0.1",record="0",table="users"} )";
+  const std::string hap2 = R"({peer="hap2",address="10.0.0.2",record="1",table="/src"} )";
+  for (const std::string& line : std::vector<std::string>{
+           "lineq_peer_table_announced" + hap1 + "1",
+           "lineq_peer_table_updates_total" + hap1 + "12",
+           "lineq_peer_table_refused_values_total" + hap1 + "2",
+           "lineq_peer_table_conflict" + hap1 + "1", "lineq_peer_table_missing" + hap1 + "0",
+           "lineq_peer_table_silent" + hap1 + "0", "lineq_peer_table_announced" + hap2 + "0",
+           "lineq_peer_table_missing" + hap2 + "1",
+           R"(haproxy_sticktable_used{name="users",type="string"} 0)"}) {
+    EXPECT_TRUE(has(line)) << line << "\n" << text();
+  }
+  EXPECT_NE(text().find("lineq_peer_table_last_update_seconds" + hap1), std::string::npos);
+  EXPECT_EQ(text().find("lineq_peer_table_last_update_seconds" + hap2), std::string::npos);
 }
 
 TEST_F(MetricsTest, NamesFromStrangersAreEscaped) {

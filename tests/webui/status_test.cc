@@ -2,6 +2,7 @@
 
 #include <rapidjson/document.h>
 
+#include "tests/support/acc_segment.h"
 #include "tests/webui/pages_test.h"
 #include "webui/pages/health.h"
 #include "webui/pages/site.h"
@@ -73,6 +74,40 @@ TEST_F(StatusTest, ShowsPeersTablesAndTheDaemon) {
   EXPECT_TRUE(d["counters"].HasMember("updates_in"));
 }
 
+TEST_F(StatusTest, SaysWhatEachHaproxyTellsAboutEachTable) {
+  const auto users = define("users", KeyType::kString, 37, {shm::kGpc1});
+  const auto src = define("/src", KeyType::kIp, 4, {shm::kGpc0});
+  const PeerNo one = peer("hap1");
+  const PeerNo two = peer("hap2");
+  for (const PeerNo no : {one, two}) {
+    writer_->set_peer_counter(no, PeerCounter::lesson_in, 2);
+    const u32 record = test::announce(*writer_, no, users);
+    writer_->set_peer_table_counter(record, shm::PeerTableCounter::updates, 8);
+  }
+  const u32 record = test::announce(*writer_, one, src);
+  writer_->set_peer_table_counter(record, shm::PeerTableCounter::conflict, 1);
+  writer_->set_peer_table_counter(record, shm::PeerTableCounter::refused_values, 3);
+  test::put_part(*writer_, users, one, "hidden", {1});
+  test::put_total(*writer_, users, "hidden", {1});
+  writer_->heartbeat(now());
+  const auto d = status();
+  EXPECT_EQ(d["tables"].Size(), 2U) << "parts and ledgers are no tables";
+  EXPECT_STREQ(d["peers"][0]["label"].GetString(), "hap1");
+  const auto& tables = d["peers"][0]["tables"];
+  ASSERT_EQ(tables.Size(), 2U);
+  EXPECT_STREQ(tables[0]["name"].GetString(), "users");
+  EXPECT_TRUE(tables[0]["announced_ms"].IsUint());
+  EXPECT_TRUE(tables[0]["updated_ms"].IsNull());
+  EXPECT_EQ(tables[0]["updates"].GetUint(), 8U);
+  EXPECT_FALSE(tables[0].HasMember("conflict"));
+  EXPECT_TRUE(tables[1]["conflict"].GetBool());
+  EXPECT_EQ(tables[1]["refused_values"].GetUint(), 3U);
+  const auto& others = d["peers"][1]["tables"];
+  ASSERT_EQ(others.Size(), 2U);
+  EXPECT_TRUE(others[1]["missing"].GetBool());
+  EXPECT_TRUE(others[1]["announced_ms"].IsNull());
+}
+
 TEST_F(StatusTest, MarksTheStateAsLeftBehindWhenTheDaemonIsGone) {
   peer("hap1");
   segment();
@@ -136,6 +171,7 @@ TEST_F(SiteTest, EveryPathAnswersWithItsType) {
   make();
   for (const auto& [path, type] : std::vector<std::pair<std::string, std::string>>{
            {"/tables", "application/json"},
+           {"/acc", "application/json"},
            {"/healthz", "application/json"},
            {"/readyz", "application/json"},
            {"/version", "application/json"},

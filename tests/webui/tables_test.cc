@@ -4,6 +4,7 @@
 
 #include <rapidjson/document.h>
 
+#include "tests/support/acc_segment.h"
 #include "tests/support/process.h"
 #include "tests/webui/pages_test.h"
 
@@ -328,6 +329,128 @@ TEST_F(TablesTest, WithoutASegmentSaysWhy) {
   const http::Reply reply = tables_raw("");
   EXPECT_EQ(reply.status, 503);
   EXPECT_NE(reply.body.find(instance_.name()), std::string::npos);
+}
+
+// --- what mode acc keeps beside the tables ---
+
+class TotalsTest : public TablesTest {
+ protected:
+  std::string totals(std::string_view query = "") {
+    return body_of(totals_reply(segment(), request("/acc" + std::string(query))));
+  }
+  rapidjson::Document totals_json(std::string_view query = "") {
+    rapidjson::Document document;
+    document.Parse<rapidjson::kParseValidateEncodingFlag>(totals(query).c_str());
+    EXPECT_FALSE(document.HasParseError()) << query;
+    return document;
+  }
+  int totals_status(std::string_view query) {
+    return totals_reply(segment(), request("/acc" + std::string(query))).status;
+  }
+  PeerNo peer(std::string_view name, std::string_view address = "10.0.0.1") {
+    shm::PeerIdentity identity;
+    identity.remote_name = name;
+    identity.local_name = "lineq";
+    identity.address = address;
+    identity.remote_pid = 1;
+    return *writer_->peer_up(identity, now());
+  }
+
+  const shm::TableDefinition src_ =
+      define("/src", KeyType::kIp, 4, {shm::kConnCnt, shm::kConnCur, shm::kHttpReqRate, shm::kGpc},
+             60000, 2);
+};
+
+TEST_F(TotalsTest, InModeAggThereAreNone) {
+  set(users_, "alice", {1});
+  EXPECT_EQ(totals(), R"({"mode":"acc","tables":{}})");
+  EXPECT_EQ(totals("?table=users"), R"({"mode":"acc","tables":{}})");
+  EXPECT_EQ(totals_status("?table=nobody"), 404);
+}
+
+TEST_F(TotalsTest, AreNumbersByTheNameOfTheCounter) {
+  set(src_, std::string("\xc0\0\2\1", 4), {1, 2, 0, 3, 0, 4, 5});
+  test::put_total(*writer_, src_, std::string("\xc0\0\2\1", 4),
+                  {9007199254740993, 0, 18446744073709551615U});
+  EXPECT_EQ(totals(),
+            R"({"mode":"acc","tables":{"/src":{"type":"ip","counters":["conn_cnt","gpc"],)"
+            R"("entries":[{"key":"192.0.2.1","conn_cnt":9007199254740993,)"
+            R"("gpc":[0,18446744073709551615]}]}}})");
+}
+
+TEST_F(TotalsTest, AreFilteredAndPagedLikeTables) {
+  table(users_);
+  std::multiset<std::string> all;
+  for (u64 i = 0; i < 25; ++i) {
+    const std::string key = "user-" + std::to_string(i);
+    test::put_total(*writer_, users_, key, {i << 32});
+    all.insert(key);
+  }
+  EXPECT_EQ(keys(totals_json("?table=users")["tables"]["users"]), all);
+  EXPECT_EQ(keys(totals_json("?key=user-7")["tables"]["users"]), Keys{"user-7"});
+  const auto few = totals_json("?data.gpc1.ge=98784247808");  // 23 << 32
+  EXPECT_EQ(keys(few["tables"]["users"]), (Keys{"user-23", "user-24"}));
+  EXPECT_EQ(keys(totals_json("?data.http_req_rate.gt=0")["tables"]["users"]), Keys{});
+  std::multiset<std::string> seen;
+  std::string cursor;
+  int pages = 0;
+  do {
+    const auto page = totals_json("?limit=10" + (cursor.empty() ? "" : "&cursor=" + cursor));
+    const auto& users = page["tables"]["users"];
+    seen.merge(keys(users));
+    cursor = users.HasMember("next") ? users["next"].GetString() : "";
+    ++pages;
+  } while (!cursor.empty() && pages < 10);
+  EXPECT_EQ(seen, all);
+  EXPECT_EQ(pages, 3);
+  EXPECT_EQ(totals_status("?format=v2"), 400);
+  EXPECT_EQ(totals_status("?peers=1"), 400);
+}
+
+TEST_F(TotalsTest, TablesShowWhatHaproxysHaveAndNothingElse) {
+  const PeerNo one = peer("hap1");
+  set(users_, "alice", {3});
+  const std::string before = tables();
+  const std::string before_v2 = tables("?format=v2&key=alice&limit=0");
+  test::put_part(*writer_, users_, one, "alice", {1});
+  test::put_part(*writer_, users_, one, "hidden", {1});
+  test::put_total(*writer_, users_, "alice", {3});
+  test::put_total(*writer_, define("only-a-ledger", KeyType::kString, 17, {shm::kGpc0}), "x", {3});
+  EXPECT_EQ(tables(), before);
+  EXPECT_EQ(tables("?format=v2&key=alice&limit=0"), before_v2);
+  EXPECT_EQ(tables_raw("?table=only-a-ledger").status, 404);
+}
+
+TEST_F(TotalsTest, AnEntrysValuesOfEachHaproxyAreThereWhenAskedFor) {
+  const PeerNo one = peer("hap1");
+  const PeerNo two = peer("local", "10.0.0.2");
+  const PeerNo three = peer("local", "10.0.0.3");
+  set(users_, "alice", {6});
+  set(users_, "bob", {2});
+  test::put_part(*writer_, users_, one, "alice", {1});
+  test::put_part(*writer_, users_, two, "alice", {2});
+  test::put_part(*writer_, users_, three, "alice", {3});
+  test::put_part(*writer_, users_, one, "bob", {2});
+  const auto d = json("?format=v2&peers=1");
+  std::map<std::string, std::map<std::string, u64>> found;
+  for (const auto& entry : d["tables"][0]["entries"].GetArray()) {
+    for (const auto& peer : entry["peers"].GetObject()) {
+      found[entry["key"].GetString()][peer.name.GetString()] = peer.value["gpc1"].GetUint64();
+    }
+  }
+  EXPECT_EQ(found["alice"], (std::map<std::string, u64>{
+                                {"hap1", 1}, {"local@10.0.0.2", 2}, {"local@10.0.0.3", 3}}));
+  EXPECT_EQ(found["bob"], (std::map<std::string, u64>{{"hap1", 2}}));
+  EXPECT_FALSE(json("?format=v2")["tables"][0]["entries"][0].HasMember("peers"));
+  EXPECT_EQ(tables_raw("?peers=1").status, 400) << "the original's shape has no room for them";
+  EXPECT_EQ(tables_raw("?format=v2&peers=yes").status, 400);
+}
+
+TEST_F(TotalsTest, InModeAggNobodyHasValuesOfItsOwn) {
+  peer("hap1");
+  set(users_, "alice", {6});
+  const auto d = json("?format=v2&peers=1");
+  EXPECT_EQ(d["tables"][0]["entries"][0]["peers"].MemberCount(), 0U);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "tools/cli/text.h"
+#include "tools/view/peer_tables.h"
 
 namespace lineq::dump {
 namespace {
@@ -379,14 +380,33 @@ void Printer::value(const Field& field, const shm::EntryView& entry, Tick now) {
   out_.number(entry.value(column.bit, column.element));
 }
 
+// The HAProxy whose part this is.
+std::string Printer::owner(const shm::TableInfo& table) const {
+  const std::vector<shm::PeerInfo> peers = reader_.peers();
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    if (peers[i].no == table.scope_peer) {
+      return view::peer_labels(peers)[i];
+    }
+  }
+  return "?";
+}
+
 void Printer::table_text(const shm::TableInfo& table) {
   const shm::TableStats stats = reader_.stats(table);
   out_.put("# table: ");
   put_text(out_, table.definition.name);
   out_.put(", type: ");
   out_.put(shm::key_type_name(table.definition.key_type));
-  out_.put(", size:");
-  out_.number(stats.slots);
+  if (table.role == shm::TableRole::kLedger) {
+    out_.put(", total");
+  } else {
+    if (table.role == shm::TableRole::kPart) {
+      out_.put(", peer: ");
+      out_.put(owner(table));
+    }
+    out_.put(", size:");
+    out_.number(stats.slots);
+  }
   out_.put(", used:");
   out_.number(stats.live);
   out_.put('\n');
@@ -421,9 +441,13 @@ void Printer::table_json(const shm::TableInfo& table) {
   const auto to = std::back_inserter(line);
   fmt::format_to(
       to,
-      R"({{"table":{},"type":"{}","key_bytes":{},"expire_ms":{},"size":{},)"
+      R"({{"table":{},{}"type":"{}","key_bytes":{},"expire_ms":{},"size":{},)"
       R"("used":{},"store":[)",
-      json_text(definition.name), shm::key_type_name(definition.key_type), definition.key_bytes,
+      json_text(definition.name),
+      table.role == shm::TableRole::kLedger ? R"("total":true,)"
+      : table.role == shm::TableRole::kPart ? fmt::format(R"("peer":{},)", json_text(owner(table)))
+                                            : std::string(),
+      shm::key_type_name(definition.key_type), definition.key_bytes,
       stats.expire_ms == 0 ? "null" : std::to_string(stats.expire_ms), stats.slots, stats.live);
   bool first = true;
   for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
@@ -610,6 +634,64 @@ void print_peers_text(Output& out, const std::vector<shm::PeerInfo>& peers, u64 
   print_aligned(out, rows);
 }
 
+// What is wrong with one table of one HAProxy, in words.
+std::vector<std::string> wrong_words(const view::PeerTable& row) {
+  std::vector<std::string> words;
+  if (row.missing) {
+    words.emplace_back("missing, others have it");
+  }
+  if (row.conflict) {
+    words.emplace_back("its definition differs");
+  }
+  if (row.silent) {
+    words.emplace_back("silent, others are not");
+  }
+  if (row.refused_values != 0) {
+    words.push_back(
+        fmt::format("{} value{} refused", row.refused_values, row.refused_values == 1 ? "" : "s"));
+  }
+  return words;
+}
+
+void print_peer_tables_text(Output& out, const std::vector<shm::PeerInfo>& peers,
+                            const std::vector<view::PeerTable>& tables) {
+  if (tables.empty()) {
+    return;
+  }
+  const std::vector<std::string> labels = view::peer_labels(peers);
+  const auto since = [](const std::optional<u64>& ms) {
+    return ms ? duration_text(*ms) : std::string("-");
+  };
+  std::vector<Row> rows{{"HAPROXY", "TABLE", "ANNOUNCED", "LAST-UPDATE", "UPDATES", "WRONG"}};
+  for (const view::PeerTable& row : tables) {
+    const std::vector<std::string> wrong = wrong_words(row);
+    rows.push_back({labels[row.peer], cli::escaped(row.table->definition.name),
+                    since(row.announced_ms), since(row.updated_ms), std::to_string(row.updates),
+                    wrong.empty() ? "-" : fmt::format("{}", fmt::join(wrong, "; "))});
+  }
+  out.put('\n');
+  print_aligned(out, rows);
+}
+
+std::string peer_tables_json(std::span<const view::PeerTable> tables) {
+  const auto since = [](const std::optional<u64>& ms) {
+    return ms ? std::to_string(*ms) : std::string("null");
+  };
+  std::string text = "[";
+  for (const view::PeerTable& row : tables) {
+    std::string wrong;
+    for (const std::string& words : wrong_words(row)) {
+      wrong += (wrong.empty() ? "" : ",") + json_text(words);
+    }
+    text += fmt::format(
+        R"({}{{"table":{},"announced_age_ms":{},"last_update_age_ms":{},"updates":{},)"
+        R"("refused_values":{},"wrong":[{}]}})",
+        text.size() == 1 ? "" : ",", json_text(row.table->definition.name), since(row.announced_ms),
+        since(row.updated_ms), row.updates, row.refused_values, wrong);
+  }
+  return text + "]";
+}
+
 // Name and value; text already as JSON.
 std::vector<std::pair<std::string_view, std::string>> peer_members(const shm::PeerInfo& peer,
                                                                    u64 now, bool json) {
@@ -642,8 +724,10 @@ std::vector<std::pair<std::string_view, std::string>> peer_members(const shm::Pe
 void print_peers(Format format, Output& out, const shm::Reader& reader) {
   const std::vector<shm::PeerInfo> peers = reader.peers();
   const u64 now = reader.now();
+  const std::vector<view::PeerTable> tables = view::peer_tables(reader, peers, now);
   if (format == Format::kText) {
     print_peers_text(out, peers, now);
+    print_peer_tables_text(out, peers, tables);
     return;
   }
   if (format == Format::kCsv) {
@@ -656,8 +740,9 @@ void print_peers(Format format, Output& out, const shm::Reader& reader) {
   }
   out.put(format == Format::kJson ? R"({"peers":[)" : "");
   bool first_peer = true;
-  for (const shm::PeerInfo& peer : peers) {
-    const auto members = peer_members(peer, now, format != Format::kCsv);
+  auto table = tables.begin();
+  for (std::size_t peer_no = 0; peer_no < peers.size(); ++peer_no) {
+    auto members = peer_members(peers[peer_no], now, format != Format::kCsv);
     if (format == Format::kCsv) {
       for (std::size_t i = 0; i < members.size(); ++i) {
         out.put(i == 0 ? "" : ",");
@@ -666,6 +751,10 @@ void print_peers(Format format, Output& out, const shm::Reader& reader) {
       out.put(kCsvEnd);
       continue;
     }
+    const auto first_table = table;
+    table = std::find_if(table, tables.end(),
+                         [&](const view::PeerTable& row) { return row.peer != peer_no; });
+    members.emplace_back("tables", peer_tables_json({first_table, table}));
     out.put(format != Format::kJson ? "" : first_peer ? "\n" : ",\n");
     first_peer = false;
     for (std::size_t i = 0; i < members.size(); ++i) {

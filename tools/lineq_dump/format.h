@@ -1,9 +1,11 @@
 // Tables, entries, HAProxys and findings as text, JSON or CSV.
 //
-// Text is what HAProxy 2.6 prints for `show table`; the address before an entry is made of table
-// and slot and stays the same while the entry lives. Keys and server names come from strangers: in
-// text they are escaped as HAProxy does it (control characters, blank, '=', '\' and bytes that are
-// not ASCII), JSON is pure ASCII, and a key that is not UTF-8 is there in base64 too.
+// Text is what HAProxy 2.6 prints for `show table` (with `total` in place of the size for totals,
+// and the HAProxy in front of it for what one alone has); the address before an entry is made of
+// table and slot and stays the same while the entry lives. Keys and server names come from
+// strangers: in text they are escaped as HAProxy does it (control characters, blank, '=', '\' and
+// bytes that are not ASCII), JSON is pure ASCII, and a key that is not UTF-8 is there in base64
+// too.
 #pragma once
 
 #include <initializer_list>
@@ -65,6 +67,7 @@ class Printer {
     std::size_t csv = 0;  // column of the CSV line
   };
 
+  std::string owner(const shm::TableInfo& table) const;
   void table_text(const shm::TableInfo& table);
   void table_json(const shm::TableInfo& table);
   void table_csv(const shm::TableInfo& table);
@@ -88,7 +91,7 @@ class Printer {
   std::string table_json_;  // JSON lines: `"table":"t1",`
 };
 
-// The HAProxys, known or connected.
+// The HAProxys, known or connected; in text and JSON with their tables and what is wrong with each.
 void print_peers(Format format, Output& out, const shm::Reader& reader);
 
 void print_report(Format format, Output& out, const shm::VerifyReport& report);

@@ -35,7 +35,10 @@ constexpr auto kOwnOptions = std::to_array<cli::Option>({
     {"key", 'k', "KEY", "the entry of this key, as the output shows it", ""},
     {"output", 'o', "FORMAT", "text, json, jsonl or csv", "text"},
     {"follow", 0, "", "go on and show every change", ""},
-    {"peers", 0, "", "the HAProxys instead of tables", ""},
+    {"acc", 0, "", "totals of mode acc, which only grow, instead of entries", ""},
+    {"peer", 0, "NAME", "mode acc: entries as this HAProxy alone has them; NAME or NAME@ADDRESS",
+     ""},
+    {"peers", 0, "", "the HAProxys, the tables of each, and what is wrong", ""},
     {"verify", 0, "", "check every invariant of the segment; exit code 3 = damaged", ""},
 });
 
@@ -46,6 +49,8 @@ constexpr auto kExamples = std::to_array<std::string_view>({
     "lineq-dump -t src_rates data.http_req_rate gt 100 data.gpc0 eq 0",
     "lineq-dump -t users -o jsonl --follow        entries, then changes as they come",
     "lineq-dump -a -o json                        everything as one document",
+    "lineq-dump --acc -t src_rates -o csv         totals to account with (mode acc)",
+    "lineq-dump --peer hap1 -t src_rates          what hap1 alone has (mode acc)",
     "lineq-dump -f /var/tmp/crash --verify        check a copy of /dev/shm/lineq.*",
 });
 
@@ -189,15 +194,29 @@ Result<Task> task_of(const cli::CommandLine& line) {
     task.selection.tables.emplace_back(table);
   }
   task.selection.key = line.value("key");
+  if (line.has("acc")) {
+    task.selection.aspect = Aspect::kTotals;
+  } else if (line.has("peer")) {
+    task.selection.aspect = Aspect::kPeer;
+    task.selection.peer = *line.value("peer");
+  }
+  const bool aspect = task.selection.aspect != Aspect::kTable;
   const bool entries = !task.selection.tables.empty() || task.selection.key || line.has("all") ||
-                       !task.selection.conditions.empty();
+                       !task.selection.conditions.empty() || aspect;
   task.list = !entries;
+
+  if (line.has("acc") && line.has("peer")) {
+    return invalid("--acc and --peer do not go together: totals are of all HAProxys");
+  }
+  if (aspect && task.follow) {
+    return invalid("--follow shows tables, not --acc or --peer");
+  }
 
   if (task.peers && task.verify) {
     return invalid("--peers and --verify do not go together");
   }
   if ((task.peers || task.verify) && (entries || task.follow)) {
-    return invalid(fmt::format("--{} takes no table, key, filter or --follow",
+    return invalid(fmt::format("--{} takes no table, key, filter, --acc, --peer or --follow",
                                task.peers ? "peers" : "verify"));
   }
   if (line.has("all") && !task.selection.tables.empty()) {

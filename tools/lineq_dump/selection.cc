@@ -7,6 +7,7 @@
 
 #include "tools/cli/text.h"
 #include "tools/lineq_dump/format.h"
+#include "tools/view/peer_tables.h"
 
 namespace lineq::dump {
 namespace {
@@ -48,6 +49,45 @@ Status find_keys(std::string_view text, Pick& pick) {
   return pick.keys.empty() ? Status(exact.error()) : Status();
 }
 
+// Replaces the tables by the hidden ones that hold the aspect; those that have none are left out.
+Status take_aspect(const Selection& selection, const shm::Reader& reader,
+                   std::vector<const shm::TableInfo*>& tables) {
+  if (selection.aspect == Aspect::kTable) {
+    return {};
+  }
+  u16 record = 0;
+  if (selection.aspect == Aspect::kPeer) {
+    const std::vector<shm::PeerInfo> peers = reader.peers();
+    const Result<std::size_t> peer = view::find_peer(peers, selection.peer);
+    if (!peer) {
+      return peer.error();
+    }
+    record = peers[*peer].no;
+  }
+  const bool totals = selection.aspect == Aspect::kTotals;
+  const std::string first = tables.empty() ? "" : tables.front()->definition.name;
+  for (const shm::TableInfo*& table : tables) {
+    table = totals ? reader.ledger_of(*table) : reader.part_of(*table, record);
+  }
+  std::erase(tables, nullptr);
+  if (!tables.empty()) {
+    return {};
+  }
+  if (reader.hidden_tables().empty()) {
+    return Error{ErrorCode::kNotFound,
+                 fmt::format("there are no {}: lineqd keeps them in mode acc, once a HAProxy has "
+                             "told something",
+                             totals ? "totals" : "values of single HAProxys")};
+  }
+  const std::string what =
+      selection.tables.size() == 1
+          ? fmt::format("table {}", printable(first))
+          : std::string(selection.tables.empty() ? "any table" : "any of these tables");
+  return Error{ErrorCode::kNotFound, totals ? fmt::format("there are no totals of {}", what)
+                                            : fmt::format("HAProxy {} has told nothing of {}",
+                                                          printable(selection.peer), what)};
+}
+
 }  // namespace
 
 std::vector<const shm::TableInfo*> tables_named(const shm::Reader& reader, std::string_view name) {
@@ -86,6 +126,9 @@ Result<std::vector<Pick>> pick(const Selection& selection, const shm::Reader& re
     for (const shm::TableInfo& table : reader.tables()) {
       tables.push_back(&table);
     }
+  }
+  if (const Status status = take_aspect(selection, reader, tables); !status) {
+    return status.error();
   }
   std::vector<Pick> picks;
   std::optional<Error> trouble;

@@ -13,10 +13,19 @@
 
 namespace lineq::dump {
 
+// Mode acc keeps more of a table than its entries.
+enum class Aspect : u8 {
+  kTable,   // what HAProxys have; in mode acc the sum
+  kTotals,  // totals of its counters, which only grow
+  kPeer,    // what one HAProxy has
+};
+
 struct Selection {
   std::vector<std::string> tables;  // as the user names them; empty = every table
   std::optional<std::string> key;   // as text
   std::vector<Condition> conditions;
+  Aspect aspect = Aspect::kTable;
+  std::string peer{};  // kPeer: the HAProxy, as the user names it
 };
 
 // A table of the segment with what is wanted of it. `table` is valid until Reader::refresh()
@@ -31,7 +40,8 @@ struct Pick {
 // ("section/t1"). More than one when HAProxys disagree about the key.
 std::vector<const shm::TableInfo*> tables_named(const shm::Reader& reader, std::string_view name);
 
-// kNotFound: no such table; kInvalid: no table has such a column or such a key.
+// kNotFound: no such table or HAProxy, or it has no such aspect; kInvalid: no table has such a
+// column or such a key.
 Result<std::vector<Pick>> pick(const Selection& selection, const shm::Reader& reader);
 
 // Reader::lookup with patience: kBusy only if the writer stays inside the

@@ -12,6 +12,7 @@ const TEACH_MS = 15000;
 const LAG = 10000;
 const IN_SYNC = ['complete', 'partial'];
 const PAGE = 50;
+const MOST_PROBLEMS = 20;
 
 // ---- words and numbers -------------------------------------------------------------------------
 
@@ -141,10 +142,14 @@ function pair(cellNode) {
 const PEER_WORDS = {up: 'up', connecting: 'connecting', down: 'down', unknown: 'not known'};
 const PEER_SIGNS = {up: 'ok', connecting: 'half', down: 'bad', unknown: ''};
 
-const peerRows = new Rows($('peers').tBodies[0], () => {
+const peerRows = new Rows($('peers').tBodies[0], (p) => {
   const node = tableRow();
-  const name = pair(cell(node, 'c-name', 'Name'));
-  name.main.className = 'name';
+  const nameCell = cell(node, 'c-name', 'Name');
+  const open = make('button', 'name');
+  open.type = 'button';
+  open.addEventListener('click', () => { location.hash = 'haproxy=' + p.record; });
+  const place = make('span', 'sub');
+  nameCell.append(open, place);
   const stateCell = cell(node, 'c-state', 'State');
   const state = make('span');
   const mark = make('span', 'sign');
@@ -154,7 +159,7 @@ const peerRows = new Rows($('peers').tBodies[0], () => {
   state.append(mark, word);
   stateCell.append(state, age);
   return {
-    node, name, mark, word, age,
+    node, open, place, mark, word, age,
     last: cell(node, 'c-time num', 'Last message'),
     into: cell(node, 'c-rate num', 'In/s'),
     out: cell(node, 'c-rate num', 'Out/s'),
@@ -171,8 +176,9 @@ function peerTitle(p) {
 }
 
 function showPeer(row, p, now) {
-  text(row.name.main, p.name || 'nameless');
-  text(row.name.sub, p.address + (p.pid ? ' · pid ' + p.pid : '') +
+  text(row.open, p.name || 'nameless');
+  title(row.open, 'Show what it tells about each table');
+  text(row.place, p.address + (p.pid ? ' · pid ' + p.pid : '') +
        (p.direction === 'out' ? ' · called by us' : ''));
   sign(row.mark, PEER_SIGNS[p.state]);
   text(row.word, PEER_WORDS[p.state]);
@@ -195,6 +201,54 @@ function showPeer(row, p, now) {
   text(row.errors, whole.format(p.protocol_errors));
   flag(row.errors, 'alarm', p.protocol_errors > 0);
 }
+
+// ---- what one HAProxy tells about each table ---------------------------------------------------
+
+let told = null;  // its record
+
+const toldRows = new Rows($('told').tBodies[0], () => {
+  const node = make('tr');
+  const add = (className) => {
+    const td = make('td', className);
+    node.append(td);
+    return td;
+  };
+  return {node, name: add('mono'), note: add('c-note'), announced: add('num'), updated: add('num'),
+          updates: add('num')};
+});
+
+function toldNote(t) {
+  const words = [];
+  if (t.missing) words.push('missing: others have this table');
+  if (t.conflict) words.push('defined otherwise than by others');
+  if (t.silent) words.push('silent, while others are not');
+  if (t.refused_values) words.push(plural(t.refused_values, 'impossible value') + ' not used');
+  return words.join(' · ');
+}
+
+function showTold(s, now, stale) {
+  const p = s.peers.find((one) => one.record === told);
+  $('told-section').hidden = !p;
+  if (!p) return;
+  text($('told-name'), 'Tables of ' + (p.label || peerTitle(p)));
+  text($('told-note'), p.tables.length > 0 ? '' : 'It has announced no table yet.');
+  $('told-scroll').hidden = p.tables.length === 0;
+  toldRows.show(p.tables, (t) => t.name, (row, t) => {
+    text(row.name, t.name);
+    since(row.announced, t.announced_ms, now);
+    since(row.updated, t.updated_ms, now);
+    text(row.updates, whole.format(t.updates));
+    const note = toldNote(t);
+    text(row.note, note || (stale ? '–' : 'as it should be'));
+    flag(row.note, 'alarm', note !== '');
+    flag(row.note, 'soft', note === '');
+  });
+}
+
+$('told-close').addEventListener('click', () => {
+  history.replaceState(null, '', location.pathname);
+  route();
+});
 
 const isGone = (p) => p.state !== 'up' && p.state !== 'connecting' && p.since_ms > GONE_MS;
 let showGone = false;
@@ -322,6 +376,26 @@ function peerProblems(p, add) {
   if (grew('errors ' + p.record, p.protocol_errors) > 0) {
     add('errors', name + ' has sent malformed messages since this page was opened.');
   }
+  // One sentence of a kind, however many tables it is about.
+  const about = (kind, wrong, words) => {
+    const which = p.tables.filter(wrong);
+    if (which.length === 0) return;
+    const names = which.slice(0, 3).map((t) => t.name);
+    if (which.length > 3) names.push(which.length - 3 + ' more');
+    const last = names.pop();
+    const list = names.length > 0 ? names.join(', ') + ' and ' + last : last;
+    add(kind, words(which.length === 1 ? 'table ' + list : 'tables ' + list, which));
+  };
+  about('missing', (t) => t.missing, (tables) => name + ' lacks ' + tables + ', which others have.');
+  about('conflict', (t) => t.conflict,
+        (tables) => name + ' defines ' + tables + ' otherwise than others do.');
+  about('mute', (t) => t.silent, (tables, which) => {
+    const ages = which.map((t) => t.updated_ms).filter((ms) => ms !== null);
+    return name + ' has told nothing about ' + tables +
+      (ages.length > 0 ? ' for ' + during(Math.min(...ages)) : ' yet') + ', while others do.';
+  });
+  about('impossible', (t) => grew('impossible ' + p.record + ' ' + t.name, t.refused_values || 0) > 0,
+        (tables) => name + ' sends impossible values for ' + tables + '; they are not used.');
 }
 
 function verdictOf(s, problems) {
@@ -438,6 +512,10 @@ function show(s) {
   const now = s.time_ms - (s.data_age_ms || 0);
   const stale = attached && s.daemon.state !== 'alive' && s.daemon.state !== 'restarting';
   flag(document.body, 'stale', stale);
+  if (stale) {  // nothing has a rate that nobody counts
+    for (const p of s.peers) p.in_per_s = p.out_per_s = null;
+    for (const t of s.tables) t.per_s = null;
+  }
   text($('instance'), s.instance);
   text($('version'), 'LineQ ' + s.version);
   for (const node of document.querySelectorAll('.asof')) {
@@ -451,12 +529,17 @@ function show(s) {
   const [mark, words] = $('verdict').querySelectorAll('.headline > span');
   sign(mark, verdict.kind);
   text(words, verdict.words);
-  problemRows.show(problems, (p) => p.key, (row, p) => text(row.node, p.words));
+  const listed = problems.slice(0, MOST_PROBLEMS);
+  if (problems.length > listed.length) {
+    listed.push({key: 'more', words: 'And ' + (problems.length - listed.length) + ' more.'});
+  }
+  problemRows.show(listed, (p) => p.key, (row, p) => text(row.node, p.words));
   document.title = (verdict.kind === 'bad' ? '▲ ' : '') + verdict.words + ' – LineQ ' + s.instance;
 
   showTeach(s);
   showMachine(s);
   for (const id of ['figures', 'peers-section', 'tables-section']) $(id).hidden = !attached;
+  if (!attached) $('told-section').hidden = true;
   $('machine-section').hidden = false;
   if (!attached) return;
 
@@ -472,6 +555,8 @@ function show(s) {
   toggle.setAttribute('aria-expanded', String(showGone));
   text(toggle, showGone ? 'Hide HAProxys gone for more than an hour' :
        'Show ' + gone.length + ' gone for more than an hour');
+
+  showTold(s, now, stale);
 
   const tables = [...s.tables].sort((a, b) => a.name.localeCompare(b.name));
   $('tables-none').hidden = tables.length > 0;
@@ -621,6 +706,15 @@ async function loadEntries(cursor) {
 }
 
 function route() {
+  const haproxy = /^#haproxy=(\d+)$/.exec(location.hash);
+  told = haproxy ? Number(haproxy[1]) : null;
+  if (latest && latest.segment.attached) show(latest);
+  if (told === null) {
+    $('told-section').hidden = true;
+  } else {
+    $('told-title').focus({preventScroll: true});
+    $('told-section').scrollIntoView({block: 'nearest'});
+  }
   const match = /^#entries=(.*)$/.exec(location.hash);
   let name = null;
   try {

@@ -30,10 +30,6 @@ std::string column_name(u32 bit, u32 element) {
   return type.array ? fmt::format("{}[{}]", type.name, element) : std::string(type.name);
 }
 
-bool shown(const shm::TableInfo& table) {
-  return table.role != shm::TableRole::kPart && table.role != shm::TableRole::kLedger;
-}
-
 }  // namespace
 
 std::vector<Column> columns_of(const shm::TableDefinition& definition) {
@@ -100,9 +96,6 @@ std::vector<NamedTable> named_tables(const std::vector<shm::TableInfo>& tables) 
   named.reserve(tables.size());
   std::unordered_set<std::string> taken{"mode"};
   for (const shm::TableInfo& table : tables) {
-    if (!shown(table)) {
-      continue;
-    }
     std::string name = cli::escaped(table.definition.name);
     if (!taken.insert(name).second) {
       name += fmt::format(";{}:{}", shm::key_type_name(table.definition.key_type),

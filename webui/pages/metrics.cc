@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "shm/reader.h"
+#include "tools/view/peer_tables.h"
 #include "webui/pages/columns.h"
 #include "webui/pages/text.h"
 
@@ -126,6 +127,50 @@ void tables(Exposition& out, const shm::Reader& reader) {
   }
 }
 
+void peer_tables(Exposition& out, const shm::Reader& reader,
+                 const std::vector<shm::PeerInfo>& peers,
+                 const std::function<Exposition::Labels(std::size_t)>& labels) {
+  std::map<u16, std::string> names;
+  for (NamedTable& table : named_tables(reader.tables())) {
+    names.emplace(table.info->no, std::move(table.name));
+  }
+  const std::vector<view::PeerTable> rows = view::peer_tables(reader, peers, reader.now());
+  const auto series = [&](std::string_view name, std::string_view type, std::string_view help,
+                          const auto& value) {
+    out.metric(name, type, help);
+    for (const view::PeerTable& row : rows) {
+      const auto table = names.find(row.table->no);
+      if (const auto v = value(row); v && table != names.end()) {
+        Exposition::Labels with = labels(row.peer);
+        with.emplace_back("table", table->second);
+        out.sample(with, *v);
+      }
+    }
+  };
+  const auto number = [](u64 n) { return std::optional(n); };
+  const auto flag = [](bool on) { return std::optional(u64{on ? 1U : 0U}); };
+  series("lineq_peer_table_announced", "gauge", "1 when this HAProxy has the table",
+         [&](const view::PeerTable& r) { return flag(r.announced_ms.has_value()); });
+  series("lineq_peer_table_last_update_seconds", "gauge",
+         "time since this HAProxy told about the table", [](const view::PeerTable& r) {
+           return r.updated_ms ? std::optional(seconds(*r.updated_ms)) : std::nullopt;
+         });
+  series("lineq_peer_table_updates_total", "counter",
+         "updates of the table received from this HAProxy",
+         [&](const view::PeerTable& r) { return number(r.updates); });
+  series("lineq_peer_table_refused_values_total", "counter",
+         "impossible values of the table received from this HAProxy and not used",
+         [&](const view::PeerTable& r) { return number(r.refused_values); });
+  series("lineq_peer_table_conflict", "gauge", "1 when its definition differs from that of others",
+         [&](const view::PeerTable& r) { return flag(r.conflict); });
+  series("lineq_peer_table_missing", "gauge",
+         "1 when this HAProxy is connected without a table that others have",
+         [&](const view::PeerTable& r) { return flag(r.missing); });
+  series("lineq_peer_table_silent", "gauge",
+         "1 when only others have told about the table for five minutes",
+         [&](const view::PeerTable& r) { return flag(r.silent); });
+}
+
 void peers(Exposition& out, const shm::Reader& reader) {
   const std::vector<shm::PeerInfo> all = reader.peers();
   // Several HAProxys may share a name, and even an address: `record` tells them apart, is stable
@@ -205,6 +250,7 @@ void peers(Exposition& out, const shm::Reader& reader) {
          counter(PeerCounter::heartbeats_in));
   single("lineq_peer_protocol_errors_total", "counter", "malformed or oversized messages received",
          counter(PeerCounter::protocol_errors));
+  peer_tables(out, reader, all, labels);
 }
 
 }  // namespace

@@ -74,6 +74,8 @@ std::string Site::status_event() const {
 void Site::add_to(http::Router& router) {
   router.add("/tables",
              [this](const http::Request& request) { return tables_reply(segment_, request); });
+  router.add("/acc",
+             [this](const http::Request& request) { return totals_reply(segment_, request); });
   router.add("/healthz", [](const http::Request&) { return health_reply(); });
   router.add("/readyz", [this](const http::Request&) { return ready_reply(segment_); });
   router.add("/version", [this](const http::Request&) { return version_reply(segment_); });

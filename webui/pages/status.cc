@@ -3,8 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
+#include <span>
 
 #include "tools/cli/text.h"
+#include "tools/view/peer_tables.h"
 #include "webui/pages/columns.h"
 #include "webui/pages/json.h"
 
@@ -43,11 +46,36 @@ std::optional<u64> age(SegmentMs at, SegmentMs now) {
   return at == 0 ? std::nullopt : std::optional(now > at ? now - at : 0);
 }
 
-void peer(Json& json, const shm::PeerInfo& p, const live::Rates& rates, SegmentMs now,
-          bool daemon_down) {
+// One table of one HAProxy; what is not said holds: a table that is fine has its name and ages
+// only.
+void peer_table(Json& json, const view::PeerTable& row, std::string_view name) {
+  json.object();
+  json.field("name", name);
+  json.maybe("announced_ms", row.announced_ms);
+  json.maybe("updated_ms", row.updated_ms);
+  json.field("updates", row.updates);
+  if (row.refused_values != 0) {
+    json.field("refused_values", row.refused_values);
+  }
+  for (const auto& [word, holds] :
+       {std::pair{"conflict", row.conflict}, std::pair{"missing", row.missing},
+        std::pair{"silent", row.silent}}) {
+    if (holds) {
+      json.flag(word, true);
+    }
+  }
+  json.end_object();
+}
+
+using TableNames = std::map<u16, std::string_view>;  // by number
+
+void peer(Json& json, const shm::PeerInfo& p, std::string_view label,
+          std::span<const view::PeerTable> tables, const TableNames& names,
+          const live::Rates& rates, SegmentMs now, bool daemon_down) {
   const u64 key = kPeerKey | p.no;
   json.object();
   json.field("record", u64{p.no});
+  json.field("label", label);
   json.field("name", cli::escaped(p.remote_name));
   json.field("calls_us", cli::escaped(p.local_name));
   json.field("address", cli::escaped(p.address));
@@ -69,6 +97,14 @@ void peer(Json& json, const shm::PeerInfo& p, const live::Rates& rates, SegmentM
   json.field("resyncs_out", p.counter(PeerCounter::resyncs_out));
   json.field("sessions", p.counter(PeerCounter::sessions));
   json.field("protocol_errors", p.counter(PeerCounter::protocol_errors));
+  json.key("tables");
+  json.array();
+  for (const view::PeerTable& row : tables) {
+    if (const auto name = names.find(row.table->no); name != names.end()) {
+      peer_table(json, row, name->second);
+    }
+  }
+  json.end_array();
   json.end_object();
 }
 
@@ -190,15 +226,26 @@ std::string status_json(const live::Segment& segment, const live::Rates& rates,
     json.decimal("in_per_s", rates.per_second(kTotalKey, 0));
     json.decimal("out_per_s", rates.per_second(kTotalKey, 1));
     const bool down = reader->liveness() == shm::Liveness::kDown;
+    const std::vector<NamedTable> tables = named_tables(reader->tables());
+    TableNames names;
+    for (const NamedTable& t : tables) {
+      names.emplace(t.info->no, t.name);
+    }
+    const std::vector<shm::PeerInfo> peers = reader->peers();
+    const std::vector<std::string> labels = view::peer_labels(peers);
+    const std::vector<view::PeerTable> rows = view::peer_tables(*reader, peers, reader->now());
     json.key("peers");
     json.array();
-    for (const shm::PeerInfo& p : reader->peers()) {
-      peer(json, p, rates, reader->now(), down);
+    auto row = rows.begin();
+    for (std::size_t i = 0; i < peers.size(); ++i) {
+      const auto first = row;
+      row = std::find_if(first, rows.end(), [i](const view::PeerTable& r) { return r.peer != i; });
+      peer(json, peers[i], labels[i], {first, row}, names, rates, reader->now(), down);
     }
     json.end_array();
     json.key("tables");
     json.array();
-    for (const NamedTable& t : named_tables(reader->tables())) {
+    for (const NamedTable& t : tables) {
       table(json, t, *reader, rates);
     }
     json.end_array();

@@ -139,8 +139,9 @@ std::string cursor_text(const Cursor& cursor) {
   return text;
 }
 
-Result<TableQuery> parse_table_query(std::string_view query) {
+Result<TableQuery> parse_table_query(std::string_view query, TablePage page) {
   TableQuery out;
+  out.totals = page == TablePage::kTotals;
   for (const auto& [name, value] : http::query_pairs(query)) {
     if (name == "table") {
       out.table = value;
@@ -158,11 +159,16 @@ Result<TableQuery> parse_table_query(std::string_view query) {
       if (!parse_cursor(value, out.cursor.emplace())) {
         return wrong(name, value, "what an answer gave as next");
       }
-    } else if (name == "format") {
+    } else if (name == "format" && !out.totals) {
       if (value != "v1" && value != "v2") {
         return wrong(name, value, "v1 or v2");
       }
       out.typed = value == "v2";
+    } else if (name == "peers" && !out.totals) {
+      if (value != "0" && value != "1") {
+        return wrong(name, value, "0 or 1");
+      }
+      out.peers = value == "1";
     } else if (name.starts_with("data.")) {
       Result<Condition> condition = parse_condition(name, value);
       if (!condition) {
@@ -173,13 +179,17 @@ Result<TableQuery> parse_table_query(std::string_view query) {
       }
       out.conditions.push_back(condition.take());
     } else {
-      static constexpr std::array<std::string_view, 6> kNames{"table", "key",    "id",
-                                                              "limit", "cursor", "format"};
-      return Error{ErrorCode::kInvalid,
-                   fmt::format("unknown parameter '{}'{}; allowed: table, key, id, data.TYPE.OP, "
-                               "limit, cursor, format",
-                               cli::escaped(name), cli::suggestion(name, kNames))};
+      static constexpr std::array<std::string_view, 7> kNames{"table",  "key",    "id",   "limit",
+                                                              "cursor", "format", "peers"};
+      const auto names = std::span(kNames).first(out.totals ? 5 : kNames.size());
+      return Error{
+          ErrorCode::kInvalid,
+          fmt::format("unknown parameter '{}'{}; allowed: {}, data.TYPE.OP", cli::escaped(name),
+                      cli::suggestion(name, names), fmt::join(names, ", "))};
     }
+  }
+  if (out.peers && !out.typed) {
+    return Error{ErrorCode::kInvalid, "peers=1 goes with format=v2 only"};
   }
   return out;
 }

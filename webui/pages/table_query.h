@@ -1,10 +1,11 @@
-// What a request for /tables asks for.
+// What a request for /tables or /acc asks for.
 //
 //   ?table=NAME            only this table
 //   &key=TEXT              only this key, as shown (or &id=BASE64: its bytes)
 //   &data.TYPE.OP=VALUE    eq ne le ge lt gt; gpc[N] for arrays; rates by their present value
 //   &limit=N&cursor=TEXT   a page of at most N entries; the answer's `next` begins the next one
-//   &format=v2             typed values
+//   &format=v2             typed values (/tables)
+//   &peers=1               ... and in mode acc those of each HAProxy
 #pragma once
 
 #include <optional>
@@ -44,11 +45,15 @@ struct TableQuery {
   std::vector<Condition> conditions;
   std::optional<u64> limit;
   std::optional<Cursor> cursor;
-  bool typed = false;  // format=v2
+  bool typed = false;   // format=v2
+  bool peers = false;   // each HAProxy's own values too
+  bool totals = false;  // /acc
 };
 
+enum class TablePage : u8 { kTables, kTotals };
+
 // An Error names the parameter, its value and what is allowed.
-Result<TableQuery> parse_table_query(std::string_view query);
+Result<TableQuery> parse_table_query(std::string_view query, TablePage page = TablePage::kTables);
 
 bool holds(const Condition& condition, const Column& column, const shm::EntryView& entry,
            const shm::Reader& reader, Tick now);

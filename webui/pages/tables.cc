@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "tools/view/peer_tables.h"
 #include "webui/pages/columns.h"
 #include "webui/pages/json.h"
 #include "webui/pages/table_query.h"
@@ -59,8 +60,11 @@ class TablesStream : public http::Stream {
   void begin() {
     begun_ = true;
     json_.object();
-    json_.field("mode", "tables");
-    if (query_.typed) {
+    json_.field("mode", query_.totals ? "acc" : "tables");
+    if (query_.totals) {
+      json_.key("tables");
+      json_.object();
+    } else if (query_.typed) {
       json_.field("format", u64{2});
       json_.key("tables");
       json_.array();
@@ -69,7 +73,9 @@ class TablesStream : public http::Stream {
 
   void end() {
     ended_ = true;
-    if (query_.typed) {
+    if (query_.totals) {
+      json_.end_object();
+    } else if (query_.typed) {
       json_.end_array();
       json_.key("next");
       if (next_.empty()) {
@@ -84,7 +90,7 @@ class TablesStream : public http::Stream {
   // The table the scan is in, as of now: a TableInfo does not outlive a refresh.
   const shm::TableInfo* current(const shm::Reader& reader) const {
     const Table& table = todo_[at_];
-    const auto& all = reader.tables();
+    const auto& all = query_.totals ? reader.hidden_tables() : reader.tables();
     const auto found = std::find_if(all.begin(), all.end(), [&](const shm::TableInfo& info) {
       return info.id == table.id && info.generation == table.generation;
     });
@@ -139,9 +145,20 @@ class TablesStream : public http::Stream {
     if (query_.typed) {
       json_.field("table", todo_[at_].name);
     }
-    json_.field("expiry", stats.expire_ms);
+    if (!query_.totals) {
+      json_.field("expiry", stats.expire_ms);
+    }
     json_.field("type", shm::key_type_name(d.key_type));
-    if (query_.typed) {
+    if (query_.totals) {
+      json_.key("counters");
+      json_.array();
+      for (const Column& column : columns_) {
+        if (column.element == 0) {
+          json_.text(shm::data_type(column.bit).name);
+        }
+      }
+      json_.end_array();
+    } else if (query_.typed) {
       json_.field("key_bytes", d.key_bytes);
       json_.field("used", stats.live);
       json_.key("columns");
@@ -193,6 +210,9 @@ class TablesStream : public http::Stream {
       return true;
     }
     now_ = tick_of(reader.now());
+    if (query_.peers) {
+      find_parts(reader, table);
+    }
     if (query_.key || query_.id) {
       one_key(reader, table);
       return true;
@@ -230,16 +250,33 @@ class TablesStream : public http::Stream {
     const std::span<const u8> key_bytes(reinterpret_cast<const u8*>(bytes.data()), bytes.size());
     shm::SlotCopy copy;
     shm::EntryView entry;
-    shm::Lookup result = shm::Lookup::kBusy;
-    for (int i = 0; i < kLookups && result == shm::Lookup::kBusy; ++i) {
-      result = reader.lookup(table, key_bytes, copy, entry);
-    }
-    if (result == shm::Lookup::kFound) {
+    if (patient_lookup(reader, table, key_bytes, copy, entry) == shm::Lookup::kFound) {
       show(reader, entry);
     }
   }
 
-  void show(const shm::Reader& reader, const shm::EntryView& entry) {
+  // What each HAProxy has of this table.
+  void find_parts(const shm::Reader& reader, const shm::TableInfo& table) {
+    parts_.clear();
+    const std::vector<shm::PeerInfo> peers = reader.peers();
+    const std::vector<std::string> labels = view::peer_labels(peers);
+    for (std::size_t i = 0; i < peers.size(); ++i) {
+      if (const shm::TableInfo* part = reader.part_of(table, peers[i].no)) {
+        parts_.push_back({labels[i], part, columns_of(part->definition)});
+      }
+    }
+  }
+
+  shm::Lookup patient_lookup(shm::Reader& reader, const shm::TableInfo& table,
+                             std::span<const u8> key, shm::SlotCopy& copy, shm::EntryView& entry) {
+    shm::Lookup result = shm::Lookup::kBusy;
+    for (int i = 0; i < kLookups && result == shm::Lookup::kBusy; ++i) {
+      result = reader.lookup(table, key, copy, entry);
+    }
+    return result;
+  }
+
+  void show(shm::Reader& reader, const shm::EntryView& entry) {
     for (const auto& [condition, column] : filters_) {
       if (!holds(*condition, column, entry, reader, now_)) {
         return;
@@ -249,13 +286,24 @@ class TablesStream : public http::Stream {
       --*left_;
     }
     json_.object();
-    json_.key("id");
-    id_.clear();
-    append_base64(entry.key(), id_);
-    json_.text(id_);
+    if (!query_.totals) {
+      json_.key("id");
+      id_.clear();
+      append_base64(entry.key(), id_);
+      json_.text(id_);
+    }
     json_.field("key", key_view(entry.definition(), entry.key_chars(), scratch_));
-    if (query_.typed) {
-      typed_values(reader, entry);
+    if (query_.totals) {
+      typed_values(reader, entry, columns_);
+    } else if (query_.typed) {
+      lifetime(entry);
+      json_.key("values");
+      json_.object();
+      typed_values(reader, entry, columns_);
+      json_.end_object();
+      if (query_.peers) {
+        peer_values(reader, entry);
+      }
     } else {
       json_.field("value", tabbed_values(reader, entry));
     }
@@ -299,7 +347,24 @@ class TablesStream : public http::Stream {
                         scratch_);
   }
 
-  void typed_values(const shm::Reader& reader, const shm::EntryView& entry) {
+  void peer_values(shm::Reader& reader, const shm::EntryView& sum) {
+    json_.key("peers");
+    json_.object();
+    shm::SlotCopy copy;
+    shm::EntryView entry;
+    for (const Part& part : parts_) {
+      if (patient_lookup(reader, *part.table, sum.key(), copy, entry) != shm::Lookup::kFound) {
+        continue;
+      }
+      json_.key(part.peer);
+      json_.object();
+      typed_values(reader, entry, part.columns);
+      json_.end_object();
+    }
+    json_.end_object();
+  }
+
+  void lifetime(const shm::EntryView& entry) {
     json_.key("expires_ms");
     if (entry.never_expires()) {
       json_.null();
@@ -307,9 +372,11 @@ class TablesStream : public http::Stream {
       json_.number(entry.expire_left_ms(now_));
     }
     json_.field("age_ms", static_cast<u32>(std::max(0, tick_diff(now_, entry.updated_tick()))));
-    json_.key("values");
-    json_.object();
-    for (const Column& c : columns_) {
+  }
+
+  void typed_values(const shm::Reader& reader, const shm::EntryView& entry,
+                    const std::vector<Column>& columns) {
+    for (const Column& c : columns) {
       const shm::DataType& type = shm::data_type(c.bit);
       if (c.element == 0) {
         json_.key(type.name);
@@ -322,7 +389,6 @@ class TablesStream : public http::Stream {
         json_.end_array();
       }
     }
-    json_.end_object();
   }
 
   void typed_value(const shm::Reader& reader, const shm::EntryView& entry, const Column& c) {
@@ -365,6 +431,12 @@ class TablesStream : public http::Stream {
   std::vector<Column> columns_;
   std::vector<std::pair<const Condition*, Column>> filters_;
   bool impossible_ = false;
+  struct Part {
+    std::string peer;
+    const shm::TableInfo* table = nullptr;
+    std::vector<Column> columns;
+  };
+  std::vector<Part> parts_;  // of one step: the pointers do not outlive a refresh
   u32 stuck_ = 0;
   Tick now_ = 0;
 
@@ -373,10 +445,8 @@ class TablesStream : public http::Stream {
   std::string value_;
 };
 
-}  // namespace
-
-http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
-  Result<TableQuery> query = parse_table_query(request.query);
+http::Reply reply_of(live::Segment& segment, const http::Request& request, TablePage page) {
+  Result<TableQuery> query = parse_table_query(request.query, page);
   if (!query) {
     return http::text_reply(400, query.error().what);
   }
@@ -394,6 +464,12 @@ http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
     }
     tables = {*one};
   }
+  if (page == TablePage::kTotals) {
+    for (NamedTable& table : tables) {
+      table.info = reader->ledger_of(*table.info);
+    }
+    std::erase_if(tables, [](const NamedTable& table) { return table.info == nullptr; });
+  }
   if (query->cursor) {
     const auto at = std::find_if(tables.begin(), tables.end(), [&](const NamedTable& t) {
       return t.info->id == query->cursor->table && t.info->generation == query->cursor->generation;
@@ -408,6 +484,16 @@ http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
   reply.fields.emplace_back("LineQ-Daemon", shm::liveness_name(reader->liveness()));
   reply.stream = std::make_unique<TablesStream>(segment, query.take(), tables);
   return reply;
+}
+
+}  // namespace
+
+http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
+  return reply_of(segment, request, TablePage::kTables);
+}
+
+http::Reply totals_reply(live::Segment& segment, const http::Request& request) {
+  return reply_of(segment, request, TablePage::kTotals);
 }
 
 }  // namespace lineq::pages

@@ -3,8 +3,14 @@
 // The original's shape: {"mode":"tables","<table>":{"expiry":ms,"type":"string","vtypes":"gpc1  ",
 // "entries":[{"id":base64,"key":text,"value":"1\t"}]}}; with a limit, `next` beside the entries of
 // the table where the page ends. format=v2: tables as a list, values by name and type, and the time
-// an entry has left. Keys and names are escaped text (cli::escaped), so the answer is UTF-8
-// whatever a stranger put into a cookie; `id` holds the bytes.
+// an entry has left; with peers=1 in mode acc also what each HAProxy has, by its name. Keys and
+// names are escaped text (cli::escaped), so the answer is UTF-8 whatever a stranger put into a
+// cookie; `id` holds the bytes.
+//
+// GET /acc: the totals of mode acc, which only grow:
+// {"mode":"acc","tables":{"<table>":{"type":"ip",
+// "counters":["http_req_cnt"],"entries":[{"key":"192.0.2.1","http_req_cnt":123}]}}}; filters and
+// pages as above. In mode agg there are none: {"mode":"acc","tables":{}}.
 #pragma once
 
 #include "webui/http/request.h"
@@ -15,5 +21,6 @@ namespace lineq::pages {
 
 // `segment` outlives the reply's stream.
 http::Reply tables_reply(live::Segment& segment, const http::Request& request);
+http::Reply totals_reply(live::Segment& segment, const http::Request& request);
 
 }  // namespace lineq::pages
