@@ -18,6 +18,10 @@ constexpr u64 kTlsHandshakeMs = 5000;
 // Encrypted at a time; what the network does not take waits as plain text, where it is counted.
 constexpr std::size_t kEncryptedPiece = std::size_t{256} << 10;
 
+std::string more_before(u64 hidden) {
+  return hidden == 0 ? "" : fmt::format(" ({} more before)", hidden);
+}
+
 }  // namespace
 
 std::string address_text(const sockaddr_storage& address, std::string* host) {
@@ -93,9 +97,8 @@ std::unique_ptr<PeerConnection> PeerConnection::accept(Loop& loop, engine::Engin
       for (const cli::AddressRange& range : rules.allowed_addresses) {
         allowed += fmt::format("{}{}", allowed.empty() ? "" : ", ", range.text());
       }
-      cli::log_warning(
-          "listener {}: {} is not among allowed_addresses ({}), closing ({} more before)",
-          rules.where, endpoint.text, allowed, *hidden);
+      cli::log_warning("listener {}: {} is not among allowed_addresses ({}), closing{}",
+                       rules.where, endpoint.text, allowed, more_before(*hidden));
     }
     engine.turned_away();
     c.close_socket();
@@ -230,8 +233,8 @@ void PeerConnection::read(ssize_t bytes, const uv_buf_t* buffer) {
 }
 
 void PeerConnection::feed(std::span<const u8> plain) {
-  if (peer_ == nullptr && rules_ == nullptr) {
-    start_session();
+  if (tls_ != nullptr && !tls_done_) {
+    look_at_tls();  // the first bytes came along with the end of the handshake
   }
   if (peer_ != nullptr) {
     engine_.feed(*peer_, plain, loop_.now());
@@ -246,7 +249,7 @@ void PeerConnection::look_at_tls() {
     const std::string why = "TLS: " + tls_->failure();
     if (rules_ != nullptr && peer_ != nullptr && peer_->no == kNoPeer) {
       if (const auto hidden = rules_->limit.admit("tls " + peer_->endpoint.address, loop_.now())) {
-        cli::log_warning("{}: {}, closing ({} more before)", peer_->who, why, *hidden);
+        cli::log_warning("{}: {}, closing{}", peer_->who, why, more_before(*hidden));
       }
       peer_->reported_over = true;
     }
@@ -254,8 +257,14 @@ void PeerConnection::look_at_tls() {
     finish();
   } else if (tls_->closed()) {
     close("closed by the other side");
-  } else if (tls_->open() && peer_ == nullptr) {
-    start_session();
+  } else if (tls_->open() && !tls_done_) {
+    tls_done_ = true;
+    if (peer_ == nullptr) {
+      start_session();
+    }
+    if (peer_ != nullptr) {
+      cli::log_debug("{}: {}", peer_->who, tls_->description());
+    }
   }
 }
 
@@ -320,6 +329,9 @@ void PeerConnection::flush() {
     return;
   }
   while (!writing_ && write_some()) {
+  }
+  if (tls_ != nullptr && tls_->failed()) {
+    look_at_tls();
   }
   if (state_ != State::kOpen || peer_ == nullptr) {
     return;

@@ -40,15 +40,15 @@ struct DialTarget {
   std::shared_ptr<TlsContext> tls;  // null = plain; shared with the next attempts
 };
 
+// How a connection ended.
+struct ConnectionOutcome {
+  bool established = false;  // there was a session
+  u32 status = 0;            // dialled: what it answered to our hello; 0 = nothing
+  std::string reason;
+};
+
 class PeerConnection {
  public:
-  // How a connection ended.
-  struct Outcome {
-    bool established = false;  // there was a session
-    u32 status = 0;            // dialled: what it answered to our hello; 0 = nothing
-    std::string reason;
-  };
-
   // Takes the waiting connection of `listener`, which is a TCP or a Unix socket. Closes at once
   // when it is gone again, is not allowed here, or is one too many. `rules` outlive it.
   static std::unique_ptr<PeerConnection> accept(Loop& loop, engine::Engine& engine,
@@ -73,7 +73,7 @@ class PeerConnection {
   // Null before the session and after it.
   const engine::Peer* peer() const { return peer_; }
   // Set as soon as nothing more can come of it.
-  const std::optional<Outcome>& outcome() const { return outcome_; }
+  const std::optional<ConnectionOutcome>& outcome() const { return outcome_; }
   // What an attempt is waiting for: "a connection", "the end of the TLS handshake", "a status".
   std::string_view waits_for() const;
 
@@ -108,8 +108,9 @@ class PeerConnection {
   DialTarget target_;               // dialled
   engine::Peer* peer_ = nullptr;    // while kOpen; dialled: once it is time for our hello
   std::unique_ptr<TlsStream> tls_;
+  bool tls_done_ = false;  // the handshake, and what follows from it
   State state_ = State::kOpen;
-  std::optional<Outcome> outcome_;
+  std::optional<ConnectionOutcome> outcome_;
   union {
     uv_stream_t stream;
     uv_tcp_t tcp;

@@ -170,14 +170,14 @@ void PeerConnector::flush() {
     last_failure_.clear();
   }
   if (current_->outcome()) {
-    const PeerConnection::Outcome outcome = *current_->outcome();
+    const ConnectionOutcome outcome = *current_->outcome();
     closing_.push_back(std::move(current_));
     over(outcome);
   }
 }
 
 // The connection has ended; `outcome` says how.
-void PeerConnector::over(const PeerConnection::Outcome& outcome) {
+void PeerConnector::over(const ConnectionOutcome& outcome) {
   if (stopping_) {
     return;
   }

@@ -45,7 +45,7 @@ class PeerConnector {
   void start();
   void resolved(int status, const addrinfo* found);
   void next_address();
-  void over(const PeerConnection::Outcome& outcome);
+  void over(const ConnectionOutcome& outcome);
   void fail(const std::string& why, bool error_status = false);
   void pause(SegmentMs until);
   u64 random_ms(u64 least, u64 most);

@@ -242,7 +242,12 @@ TlsStream::TlsStream(std::shared_ptr<TlsContext> context)
   handshake();
 }
 
-TlsStream::~TlsStream() = default;
+TlsStream::~TlsStream() {
+  if (state_ != State::kFailed) {
+    // Otherwise OpenSSL takes a connection cut off for a session not to be resumed.
+    SSL_set_shutdown(ssl_->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  }
+}
 
 void TlsStream::handshake() {
   ERR_clear_error();

@@ -220,9 +220,7 @@ TEST_F(TlsStreamTest, ASessionIsResumedWithItsCertificateAndStillChecked) {
   make();
   talk();
   EXPECT_FALSE(server->resumed());
-  client->shutdown();
-  talk();
-  streams();
+  streams();  // the connection is cut off, without a goodbye
   talk();
   ASSERT_TRUE(server->open()) << server->failure();
   EXPECT_TRUE(server->resumed());

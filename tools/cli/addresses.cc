@@ -48,11 +48,11 @@ int numeric(std::string_view text, std::array<u8, 16>& bytes) {
 std::optional<PeerAddress> PeerAddress::parse(std::string_view from) {
   PeerAddress address;
   address.text = from;
-  const auto strip = [&](std::string_view prefix, Kind kind) {
+  const auto strip = [&](std::string_view prefix, Kind as) {
     if (!from.starts_with(prefix)) {
       return false;
     }
-    address.kind = kind;
+    address.kind = as;
     address.host = from.substr(prefix.size());
     return true;
   };
