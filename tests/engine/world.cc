@@ -23,6 +23,13 @@ Hap::Hap(const peers::Hello& hello, std::string from, SegmentMs now) : address(s
   session = std::make_unique<peers::Session>(config, hello, strings_, events, now);
 }
 
+Hap::Hap(std::string at, SegmentMs now) : address(std::move(at)) {
+  peers::SessionConfig config;
+  config.request_lesson = false;
+  peers::SessionEvents& events = *this;
+  session = std::make_unique<peers::Session>(config, strings_, events, now);
+}
+
 void Hap::define(u32 table, const shm::TableDefinition& definition) {
   session->define(table, definition);
   if (session->established()) {
@@ -111,13 +118,30 @@ void World::restart() {
 
 Hap& World::connect(std::string_view name, u32 pid, std::string_view address,
                     std::string_view target) {
+  return connect(name, pid, engine::Endpoint{0, std::string(address), std::string(address)},
+                 target);
+}
+
+Hap& World::connect(std::string_view name, u32 pid, const engine::Endpoint& from,
+                    std::string_view target) {
   peers::Hello hello;
   hello.target = target;
   hello.name = name;
   hello.pid = pid;
-  haps_.push_back(std::make_unique<Hap>(hello, std::string(address), now_));
+  haps_.push_back(std::make_unique<Hap>(hello, from.address, now_));
   Hap& hap = *haps_.back();
-  hap.peer = stranger(address);
+  hap.peer = engine_->open(from, now_);
+  LINEQ_ASSERT(hap.peer != nullptr);
+  return hap;
+}
+
+Hap& World::dial(std::string_view name, std::string_view address, std::string_view own_name) {
+  peers::Hello own;
+  own.target = name;
+  own.name = own_name;
+  haps_.push_back(std::make_unique<Hap>(std::string(address), now_));
+  Hap& hap = *haps_.back();
+  hap.peer = engine_->dial({0, std::string(address), std::string(address)}, own, now_);
   LINEQ_ASSERT(hap.peer != nullptr);
   return hap;
 }

@@ -32,6 +32,7 @@ class Hap : private peers::SessionEvents {
   };
 
   Hap(const peers::Hello& hello, std::string from, SegmentMs now);
+  Hap(std::string at, SegmentMs now);  // is called
   Hap(const Hap&) = delete;
   Hap& operator=(const Hap&) = delete;
   ~Hap() override = default;
@@ -77,6 +78,11 @@ class World {
   // Connects and says hello; what it has defined and queued goes out in settle().
   Hap& connect(std::string_view name, u32 pid = 1, std::string_view address = "10.0.0.1",
                std::string_view target = "lineq");
+  Hap& connect(std::string_view name, u32 pid, const engine::Endpoint& from,
+               std::string_view target);
+  // lineqd calls it.
+  Hap& dial(std::string_view name, std::string_view address = "10.0.0.1",
+            std::string_view own_name = "lineq");
   // One connection without a session of ours behind it.
   engine::Peer* stranger(std::string_view address = "10.0.0.9");
   // Its process dies.
@@ -91,6 +97,7 @@ class World {
   shm::Writer& writer() { return *writer_; }
   engine::Engine& engine() { return *engine_; }
   SegmentMs now() const { return now_; }
+  const std::string& instance() const { return instance_.name(); }
   shm::Table* table(std::string_view name);
   // The entry, or nothing when it is absent or expired.
   std::optional<shm::EntryView> entry(std::string_view name, std::string_view key);
