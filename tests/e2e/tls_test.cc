@@ -218,6 +218,65 @@ TEST_F(TlsTest, CertificatesAreReplacedWithoutARestart) {
   expect_relay("all");
 }
 
+// packaging/examples/tls.cfg and tls.lineq.cfg themselves, with addresses and files of this test.
+TEST_F(TlsTest, TheExamplesWorkTogetherAndThroughAReload) {
+  const auto example = [](std::string_view name,
+                          const std::vector<std::pair<std::string, std::string>>& changes) {
+    std::string text = read_file(fmt::format("{}/packaging/examples/{}", LINEQ_SOURCE_DIR, name));
+    for (const auto& [from, to] : changes) {
+      EXPECT_NE(text.find(from), std::string::npos) << from;
+      for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+        text.replace(at, from.size(), to);
+      }
+    }
+    return text;
+  };
+  const std::string hap_1 = authority_.make("hap1.pem", "hap1", "DNS:hap1.example");
+  const std::string hap_3 = authority_.make("hap3.pem", "hap3", "DNS:hap3.example");
+  const u16 port_3 = free_port();
+  configure(example("tls.lineq.cfg", {{":11111", fmt::format(":{}", free_port())},
+                                      {"*:11112", fmt::format("*:{}", world_.lineq.tcp_port())},
+                                      {"/run/lineq/peers.sock", world_.lineq.file("peers.sock")},
+                                      {"/etc/lineq/lineq.pem", lineqd_},
+                                      {"/etc/lineq/ca.pem", ca_},
+                                      {"10.0.0.13:10000", fmt::format("127.0.0.1:{}", port_3)}}));
+  start();
+  const auto haproxy = [&](const std::string& name, const std::string& crt,
+                           const std::string& peers) {
+    return example("tls.cfg",
+                   {{"localpeer hap1", "localpeer {name}\n    stats socket {stats} level admin"},
+                    {"server hap1", "server " + name},
+                    {"bind :10000", "bind 127.0.0.1:" + peers},
+                    {"/etc/haproxy/hap1.pem", crt},
+                    {"/etc/haproxy/ca.pem", ca_},
+                    {"10.0.0.5:11112", "127.0.0.1:{tcp}"}});
+  };
+  ASSERT_NE(world_.add(HaproxyVersion::k26, "hap1", haproxy("hap1", hap_1, "{peers}"), true),
+            nullptr)
+      << world_.trouble;
+  ASSERT_NE(
+      world_.add(HaproxyVersion::k30, "hap3", haproxy("hap3", hap_3, std::to_string(port_3)), true),
+      nullptr)
+      << world_.trouble;
+  ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+  for (std::size_t i = 0; i < 2; ++i) {
+    // Without a word from HAProxy: nothing that 3.0 would warn about.
+    const std::string file = world_.lineq.file(world_.at(i).name() + ".cfg");
+    Command check;
+    check.words = {haproxy_path(i == 0 ? HaproxyVersion::k26 : HaproxyVersion::k30), "-c", "-dW",
+                   "-f", file};
+    const Finished checked = run(check);
+    EXPECT_EQ(checked.exit_code, 0) << checked.err;
+    ASSERT_EQ(world_.at(i).set_table("visits", fmt::format("user-{}", i), "data.gpc0 5"), "");
+  }
+  EXPECT_EQ(world_.wait_same("visits", 2), "") << world_.story();
+  for (std::size_t i = 0; i < 2; ++i) {
+    ASSERT_TRUE(world_.at(i).reload()) << world_.at(i).log();
+    EXPECT_TRUE(world_.at(i).wait_peer()) << world_.story();
+    EXPECT_EQ(world_.wait_same("visits", 2), "") << world_.story();
+  }
+}
+
 TEST_F(TlsTest, WithoutTheFilesNothingStarts) {
   configure(fmt::format("{{{}}}", listener()));
   write_file(lineqd_, "nonsense");
