@@ -277,6 +277,16 @@ TEST_F(TlsTest, TheExamplesWorkTogetherAndThroughAReload) {
   }
 }
 
+TEST_F(TlsTest, TheReadmeShowsTheExample) {
+  const std::string readme = read_file(LINEQ_SOURCE_DIR "/README.md");
+  for (const std::string& line :
+       lines_of(read_file(LINEQ_SOURCE_DIR "/packaging/examples/tls.lineq.cfg"))) {
+    if (line.find("//") == std::string::npos) {
+      EXPECT_NE(readme.find("\n    " + line + "\n"), std::string::npos) << line;
+    }
+  }
+}
+
 TEST_F(TlsTest, WithoutTheFilesNothingStarts) {
   configure(fmt::format("{{{}}}", listener()));
   write_file(lineqd_, "nonsense");
