@@ -1,4 +1,5 @@
 // Mode acc as those see it who read: totals, sums, what each HAProxy has, and what is wrong.
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -46,16 +47,20 @@ class AccReadersTest : public testing::Test {
       ASSERT_EQ(http_get(world_.at(i).http_port(), "/?k=" + key).status, 200);
     }
   }
+  // Not an object when the answer is none, as for a table that lineq-web does not know yet.
   rapidjson::Document get(const std::string& path) {
     const HttpAnswer answer = http_get(world_.lineq.web_port(), path);
     rapidjson::Document document;
-    document.Parse(answer.body.c_str());
-    EXPECT_TRUE(answer.status == 200 && !document.HasParseError()) << path << answer.body;
+    if (answer.status == 200) {
+      document.Parse(answer.body.c_str());
+      EXPECT_FALSE(document.HasParseError()) << path << answer.body;
+    }
     return document;
   }
   u64 total(const std::string& key) {
     const auto d = get("/acc?table=/hits&key=" + key);
-    if (!d["tables"].HasMember("/hits") || d["tables"]["/hits"]["entries"].Empty()) {
+    if (!d.IsObject() || !d["tables"].HasMember("/hits") ||
+        d["tables"]["/hits"]["entries"].Empty()) {
       return 0;
     }
     return d["tables"]["/hits"]["entries"][0]["http_req_cnt"].GetUint64();
@@ -95,14 +100,25 @@ TEST_F(AccReadersTest, TotalsSumsAndPartsAgreeWithWhatWasSent) {
     return parse_show_table(world_.lineq.dump({"-t", "hits"}).out).value("k", "http_req_cnt") ==
            "9";
   })) << world_.lineq.dump({"-a"}).out;
-  const auto d = get("/tables?table=/hits&key=k&format=v2&peers=1");
-  const auto& entry = d["tables"][0]["entries"][0];
-  EXPECT_EQ(entry["values"]["http_req_cnt"].GetUint(), 9U);
-  EXPECT_EQ(entry["values"]["http_req_rate"].GetUint(), 9U);
-  ASSERT_EQ(entry["peers"].MemberCount(), 3U);
-  for (const auto& [name, count] : each) {
-    EXPECT_EQ(std::to_string(entry["peers"][name.c_str()]["http_req_cnt"].GetUint()), count);
-  }
+  std::map<std::string, u64> shares;
+  EXPECT_TRUE(wait_until([&] {  // lineq-web looks for new tables once a second
+    const auto d = get("/tables?table=/hits&key=k&format=v2&peers=1");
+    if (!d.IsObject() || d["tables"].Empty() || d["tables"][0]["entries"].Empty()) {
+      return false;
+    }
+    const auto& entry = d["tables"][0]["entries"][0];
+    shares = {{"sum", entry["values"]["http_req_cnt"].GetUint64()}};
+    for (const auto& peer : entry["peers"].GetObject()) {
+      shares[peer.name.GetString()] = peer.value["http_req_cnt"].GetUint64();
+    }
+    return shares.size() == 4;
+  }));
+  EXPECT_EQ(shares,
+            (std::map<std::string, u64>{{"sum", 9}, {"hap-a", 5}, {"hap-b", 3}, {"hap-c", 1}}));
+  // What began in other windows is spread over a common one, and HAProxy's formula rounds down.
+  const std::string rate =
+      parse_show_table(world_.lineq.dump({"-t", "hits"}).out).value("k", "http_req_rate(3600000)");
+  EXPECT_TRUE(rate == "9" || rate == "8") << rate;
   // Nobody who asks for tables sees parts or ledgers.
   const std::string list = world_.lineq.dump({}).out;
   EXPECT_EQ(list.find("total"), std::string::npos) << list;
