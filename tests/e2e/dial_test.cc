@@ -164,7 +164,7 @@ TEST_F(DialTest, BothDialAndTheSessionSettlesEachTime) {
   const u16 port_a = free_port();
   const u16 port_b = free_port();
   configure(fmt::format(
-      R"({{"peers": [{{"name": "hap-a", "address": "127.0.0.1:{}"}}, {{"name": "hap-b", "address": "127.0.0.1:{}"}}]}})",
+      R"({{"peers": [{{"name": "hap-a", "address": "127.0.0.1:{}"}}, {{"name": "hap-b", "address": "localhost:{}"}}]}})",
       port_a, port_b));
   using enum HaproxyVersion;
   ASSERT_NE(world_.add(k26, "hap-a", config(fmt::format("127.0.0.1:{}", port_a), own_address())),

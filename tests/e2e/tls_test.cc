@@ -277,6 +277,52 @@ TEST_F(TlsTest, TheExamplesWorkTogetherAndThroughAReload) {
   }
 }
 
+TEST_F(TlsTest, AHaproxyThatStandsStillCatchesUpAndCostsNoMemory) {
+  constexpr u64 kRows = 60000;
+  const u16 plain_port = free_port();
+  const u16 dialled_port = free_port();
+  configure(fmt::format(
+      R"({{"listeners": [{{"address": "127.0.0.1:{}"}},
+          {{"address": "127.0.0.1:{}", "tls": {{"certificate": "{}", "ca": "{}"}}}}],
+          "peers": [{}]}})",
+      plain_port, world_.lineq.tcp_port(), lineqd_, ca_, dialled("hap-b", dialled_port, lineqd_)));
+  start();
+  ASSERT_NE(world_.add(HaproxyVersion::k26, "hap-a", calls(hap_a_)), nullptr) << world_.trouble;
+  ASSERT_NE(world_.add(HaproxyVersion::k30, "hap-b", called(dialled_port, hap_b_)), nullptr)
+      << world_.trouble;
+  ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+  for (std::size_t i = 0; i < 2; ++i) {
+    ::kill(world_.at(i).pid(), SIGSTOP);
+  }
+  FakePeerSetup setup;
+  setup.port = plain_port;
+  setup.keep_rows = false;
+  FakePeer source(setup);
+  ASSERT_TRUE(source.connect()) << source.why_ended();
+  source.define(1, plain_table());
+  const u64 before_kib = anonymous_kib(world_.daemon.pid());
+  for (u64 n = 0; n < kRows; ++n) {
+    ASSERT_NE(source.update(1, fmt::format("key-{:030}", n), plain_row(n, 1)), 0U);
+  }
+  ASSERT_TRUE(source.pump_until([&] { return source.all_acked(); })) << source.why_ended();
+  EXPECT_LT(anonymous_kib(world_.daemon.pid()), before_kib + 16 * 1024);
+  for (std::size_t i = 0; i < 2; ++i) {
+    ::kill(world_.at(i).pid(), SIGCONT);
+  }
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(wait_until(
+        [&] {
+          // The first line says how many; reading all of them takes long.
+          return parse_show_table(world_.at(i).command("show table")).used == kRows;
+        },
+        std::chrono::minutes(1)))
+        << i << world_.at(i).command("show table") << world_.story();
+    const TableDump one = parse_show_table(
+        world_.at(i).command(fmt::format("show table lq/plain key key-{:030}", kRows - 1)));
+    EXPECT_EQ(one.value(fmt::format("key-{:030}", kRows - 1), "gpc0"), std::to_string(kRows - 1));
+  }
+}
+
 TEST_F(TlsTest, TheReadmeShowsTheExample) {
   const std::string readme = read_file(LINEQ_SOURCE_DIR "/README.md");
   for (const std::string& line :
