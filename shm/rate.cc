@@ -34,7 +34,20 @@ std::optional<Aged> aged(const RatePart& part, Tick now) {
 
 // `count` spread over `whole`: how many fall into `some` of it.
 u64 share(u64 count, u64 some, u64 whole) {
-  return whole == 0 ? 0 : (count * some + whole / 2) / whole;
+  return whole == 0 || some >= whole ? count : (count * some + whole / 2) / whole;
+}
+
+// As if it had been counted in periods of `period_ms`: its events of the last one of these, evenly
+// spread.
+Aged in_period(const Aged& a, u64 period_ms) {
+  if (a.period == period_ms) {
+    return a;
+  }
+  u64 events = share(a.curr, period_ms, a.elapsed);
+  if (a.elapsed < period_ms) {
+    events += share(a.prev, period_ms - a.elapsed, a.period);
+  }
+  return {0, 0, events, period_ms};
 }
 
 u32 saturated(u64 count) {
@@ -44,29 +57,30 @@ u32 saturated(u64 count) {
 }  // namespace
 
 Rate add_rates(std::span<const RatePart> parts, u32 period_ms, Tick now) {
-  u64 elapsed = period_ms;
-  for (const RatePart& part : parts) {
-    if (const auto a = aged(part, now)) {
-      elapsed = std::min(elapsed, a->elapsed);
-    }
-  }
   u64 curr = 0;
   u64 prev = 0;
+  // Sums of count times age, of up to 2^16 parts with 32 bits each.
+  double fading = 0;
+  double counted = 0;
   for (const RatePart& part : parts) {
-    const auto a = aged(part, now);
-    if (!a) {
+    const auto aged_part = aged(part, now);
+    if (!aged_part) {
       continue;
     }
-    // The common window begins this much later than its own.
-    const u64 later = a->elapsed - elapsed;
-    const u64 before = share(a->curr, later, a->elapsed);
-    curr += a->curr - before;
-    prev += share(a->curr, std::min<u64>(later, period_ms), a->elapsed);
-    if (later < period_ms) {
-      prev += share(a->prev, std::min<u64>(a->period, period_ms - later), a->period);
-    }
+    const Aged a = in_period(*aged_part, period_ms);
+    curr += a.curr;
+    prev += a.prev;
+    fading += static_cast<double>(a.prev) * static_cast<double>(a.elapsed);
+    counted += static_cast<double>(a.curr) * static_cast<double>(a.elapsed);
   }
-  return {now - static_cast<Tick>(elapsed), saturated(curr), saturated(prev)};
+  // Value now: curr + prev * (p - e) / p. With this e it is the sum of theirs.
+  double elapsed = 0;
+  if (prev != 0) {
+    elapsed = fading / static_cast<double>(prev);
+  } else if (curr != 0) {
+    elapsed = counted / static_cast<double>(curr);
+  }
+  return {now - static_cast<Tick>(elapsed + 0.5), saturated(curr), saturated(prev)};
 }
 
 }  // namespace lineq::shm

@@ -45,11 +45,13 @@ struct RatePart {
   u32 period_ms = 0;
 };
 
-// The rates of several HAProxys as one. Each count is taken as spread evenly over its window; the
-// common window begins where the latest of theirs does. Exact when theirs begin together; otherwise
-// a part whose window begins d earlier, e before `now`, is off by at most max(curr * d / p, prev *
-// d
-// * e / p^2) of its value, and by nothing while its events come evenly.
+// The rates of several HAProxys as one, so that HAProxy reads from it what it would read from each
+// of them, added up: now, and as it fades from now on until the first of their windows ends. Counts
+// are added and the window begins at the mean of theirs, weighted by what still fades (ages are
+// never added). Windows that begin together give an exact sum for ever. Otherwise, from the end of
+// the first window on and until the next sum, what can be wrong is the counts of windows that have
+// ended before, or end after, the common one. Rounding: at most half a millisecond of fading, and
+// one event a part.
 Rate add_rates(std::span<const RatePart> parts, u32 period_ms, Tick now);
 
 }  // namespace lineq::shm

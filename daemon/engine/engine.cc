@@ -115,7 +115,11 @@ Engine::Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now)
       store_(of_mode(writer, options.mode), when_full(options), now),
       mode_(make_mode(options, store_, book_, now)),
       relay_(writer, book_, *mode_, options.relay),
-      dictionary_(std::make_unique<Dictionary>(writer)) {}
+      dictionary_(std::make_unique<Dictionary>(writer)) {
+  if (options.mode == ModeKind::kAccumulate) {
+    options_.session.elapsed = peers::Elapsed::kAsIs;  // an impossible one is refused and reported
+  }
+}
 
 Engine::~Engine() = default;
 
@@ -353,6 +357,9 @@ bool Engine::admit(Peer& peer) {
                                                     : "the same process has a newer session");
     leave(*old);
   }
+  if (options_.mode == ModeKind::kAccumulate) {
+    replace_namesakes(peer);
+  }
   const Identity& id = peer.identity;
   const Result<PeerNo> no = writer_.peer_up(
       {.remote_name = id.remote_name,
@@ -369,6 +376,32 @@ bool Engine::admit(Peer& peer) {
   }
   book_.established(peer, *no);
   return true;
+}
+
+// What a HAProxy has counted is told by its name: of two processes of one name the newer one is the
+// heir, and the older one's session is about to end. Unless that one comes back: then two HAProxys
+// have one name.
+void Engine::replace_namesakes(const Peer& peer) {
+  constexpr std::size_t kMaxReplaced = 4096;
+  const auto process = [](const Identity& id) {
+    return fmt::format("{}\n{}\n{}\n{}", id.local_name, id.remote_name, id.address, id.pid);
+  };
+  while (Peer* const old = book_.namesake(peer)) {
+    if (replaced_.count(process(peer.identity)) != 0) {
+      say_of(peer, "namesake",
+             fmt::format("another HAProxy, pid {}, has the same name and address: what they count "
+                         "gets mixed up; give each its own name (localpeer)",
+                         old->identity.pid),
+             cli::LogLevel::kErr);
+      return;
+    }
+    if (replaced_.size() > kMaxReplaced) {
+      replaced_.clear();
+    }
+    replaced_.insert(process(old->identity));
+    old->session.end("a newer process of this HAProxy has a session");
+    leave(*old);
+  }
 }
 
 void Engine::on_established(Peer& peer) {

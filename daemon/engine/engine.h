@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 
 #include "daemon/engine/accumulate.h"
 #include "daemon/engine/mode.h"
@@ -100,6 +101,7 @@ class Engine {
               cli::LogLevel level = cli::LogLevel::kWarning);
   void say(std::string_view key, std::string_view line,
            cli::LogLevel level = cli::LogLevel::kWarning);
+  void replace_namesakes(const Peer& peer);
   void end_of_lesson(Peer& peer);
   void live(Peer& peer);
   void compare_outlets(Peer& peer);
@@ -117,6 +119,7 @@ class Engine {
   cli::LogLimit limit_;
   bool more_ = false;
   SegmentMs silence_looked_ms_ = 0;
+  std::unordered_set<std::string> replaced_;  // processes that gave way to a namesake
 };
 
 }  // namespace lineq::engine

@@ -153,6 +153,16 @@ Peer* PeerBook::predecessor(const Peer& newer) const {
   return at == peers_.end() ? nullptr : at->get();
 }
 
+Peer* PeerBook::namesake(const Peer& newer) const {
+  const Identity& id = newer.identity;
+  const auto at = std::find_if(peers_.begin(), peers_.end(), [&](const auto& p) {
+    return p.get() != &newer && p->no != kNoPeer && !p->session.ended() &&
+           same_names(p->identity, id) && p->endpoint.listener == newer.endpoint.listener &&
+           p->identity.address == id.address && p->identity.pid != id.pid;
+  });
+  return at == peers_.end() ? nullptr : at->get();
+}
+
 bool PeerBook::connected(std::string_view local_name, std::string_view remote_name) const {
   return std::any_of(peers_.begin(), peers_.end(), [&](const auto& p) {
     return p->no != kNoPeer && !p->session.ended() && p->identity.local_name == local_name &&

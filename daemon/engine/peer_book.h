@@ -233,6 +233,8 @@ class PeerBook {
   // (peers-protocol 1.6). Several with one name live side by side, except for those that we dial:
   // of them the names are enough, and an attempt that has no answer yet is replaced too.
   Peer* predecessor(const Peer& newer) const;
+  // A peer of the same listener, names and address, and another process.
+  Peer* namesake(const Peer& newer) const;
   // A HAProxy of that name has a session with us under that name of ours.
   bool connected(std::string_view local_name, std::string_view remote_name) const;
   Peer* by_no(PeerNo no) const { return no.value < by_no_.size() ? by_no_[no.value] : nullptr; }

@@ -520,7 +520,7 @@ void Session::on_update(const Frame& frame) {
   Update& update = batch_.next();
   RowTrouble trouble;
   if (!decode_update(frame.type, frame.payload, table.last_id, table.definition, table.shape,
-                     received_, strings_, Elapsed::kClean, update, batch_.next_cells(), trouble)) {
+                     received_, strings_, config_.elapsed, update, batch_.next_cells(), trouble)) {
     const std::string name = printable(table.definition.name);
     protocol_error(ProtocolError::kProtocol,
                    trouble.in_key

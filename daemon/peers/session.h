@@ -38,6 +38,9 @@ struct SessionConfig {
   bool answer_bad_hello = false;
   // Send a resync request as soon as the session is established (peers-protocol 0, rule 1).
   bool request_lesson = true;
+  // Ages of rates from half of the clock on: 0 (peers-protocol 5.3), or as told, for owners that
+  // look at them.
+  Elapsed elapsed = Elapsed::kClean;
 };
 
 // A table as the remote side defined it. Lives as long as the session; one for each name.
