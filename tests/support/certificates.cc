@@ -39,7 +39,7 @@ Authority::Authority(const TempDir& dir, std::string name)
 
 std::string Authority::make(const std::string& file, const std::string& subject,
                             const std::string& alternative, int days) const {
-  const std::string path = dir_.file(file);
+  std::string path = dir_.file(file);
   const std::string extensions = path + ".ext";
   write_file(extensions,
              fmt::format("basicConstraints=CA:FALSE\n{}",

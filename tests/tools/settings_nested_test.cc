@@ -170,7 +170,7 @@ TEST_F(NestedSettingsTest, EveryMistakeNamesPlacePathValueAndWhatIsAllowed) {
           {R"({"listeners": 5})", "1: listeners: '5' is not allowed; allowed: a list with"},
           {R"({"listeners": {}})", "1: listeners: '{...}' is not allowed; allowed: a list with"},
           {R"({"listeners": []})", "1: listeners: '[...]' is not allowed; allowed: a list with"},
-          {R"({"listeners": [7]})", "1: listeners[0]: '7' is not allowed; allowed: {\"address\":"},
+          {R"({"listeners": [7]})", R"(1: listeners[0]: '7' is not allowed; allowed: {"address":)"},
           {R"({"listeners": [{}]})", "1: listeners[0].address: is missing; where to listen"},
           {R"({"listeners": [{"address": "x"}]})",
            "1: listeners[0].address: 'x' is not allowed; allowed: HOST:PORT, *:PORT"},
@@ -183,7 +183,7 @@ TEST_F(NestedSettingsTest, EveryMistakeNamesPlacePathValueAndWhatIsAllowed) {
           {R"({"listeners": [{"address": "x:1", "name": "a b"}]})",
            "1: listeners[0].name: 'a b' is not allowed; allowed: 1 to 95 printable"},
           {R"({"listeners": [{"address": "x:1", "tls": true}]})",
-           "1: listeners[0].tls: 'true' is not allowed; allowed: {\"certificate\": FILE"},
+           R"(1: listeners[0].tls: 'true' is not allowed; allowed: {"certificate": FILE)"},
           {R"({"listeners": [{"address": "x:1", "tls": {}}]})",
            "1: listeners[0].tls.certificate: is missing; a TLS listener needs one"},
           {R"({"listeners": [{"address": "x:1", "tls": {"certificate": ""}}]})",
@@ -214,14 +214,14 @@ TEST_F(NestedSettingsTest, EveryMistakeNamesPlacePathValueAndWhatIsAllowed) {
           {R"({"peers": [{"name": "a", "address": "x:1", "tls": {"verify": "optional"}}]})",
            "1: peers[0].tls.verify: 'optional' is not allowed; allowed: required or none"},
           {R"({"peers": [{"name": "a", "address": "x:1", "tls": {}}]})",
-           "1: peers[0].tls.ca: is missing; or \"verify\": \"none\""},
+           R"(1: peers[0].tls.ca: is missing; or "verify": "none")"},
           {R"({"peers": [{"name": "a", "address": "x:1", "tls": {"ca": "c", "key": "k"}}]})",
            "1: peers[0].tls.certificate: is missing; the key"},
           {R"({"peers": [{"name": "a", "address": "abns@x", "tls": {"ca": "c"}}]})",
            "1: peers[0].tls.server_name: is missing; the address has no host name"},
           {R"({"aggregate": [{}]})", "1: aggregate[0].from: is missing; the table to add up"},
           {R"({"aggregate": [{"from": "any", "to": "aggr"}]})",
-           "1: aggregate[0].to: 'aggr' is not allowed; allowed: for \"from\": \"any\" a suffix"},
+           R"(1: aggregate[0].to: 'aggr' is not allowed; allowed: for "from": "any" a suffix)"},
           {R"({"aggregate": [{"from": "a", "to": "a"}]})",
            "1: aggregate[0].to: 'a' is not allowed; allowed: another table"},
           {R"({"aggregate": [{"from": "a b"}]})",
@@ -244,9 +244,9 @@ TEST_F(NestedSettingsTest, EveryMistakeNamesPlacePathValueAndWhatIsAllowed) {
 
 TEST_F(NestedSettingsTest, DurationsAreShownAsWritten) {
   for (const std::string text : {"0", "30s", "30m", "12h", "24d"}) {
-    const auto s = load("{\"ledger_expire\": \"" + text + "\"}");
+    const auto s = load(R"({"ledger_expire": ")" + text + R"("})");
     ASSERT_TRUE(s.ok()) << s.error().what;
-    EXPECT_NE(settings_json(*s).find("\"ledger_expire\": \"" + text + "\""), std::string::npos);
+    EXPECT_NE(settings_json(*s).find(R"("ledger_expire": ")" + text + R"(")"), std::string::npos);
   }
 }
 
