@@ -1,9 +1,12 @@
 // What one update costs lineqd from the sender's bytes to the bytes for every receiver: decode,
 // segment, ack, feed, relay encode. No socket: sessions in memory, whose output is taken and thrown
-// away. The argument is the number of receivers; compare with 0, and the difference is the
-// relaying.
+// away. `relay`: mode agg; the argument is the number of receivers; compare with 0, and the
+// difference is the relaying. `add_up`: mode acc; the argument is the number of HAProxys that tell
+// the same keys; each of their updates changes a part and a total, and each key's sum is made once
+// in a round.
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <random>
 
@@ -32,7 +35,7 @@ std::string uuid(std::mt19937_64& random) {
 }
 
 // A definition and an update of every key, in random order of slots from the second time on.
-std::vector<u8> stream() {
+std::vector<u8> stream(u32 base = 0) {
   shm::TableDefinition table;
   table.name = "users";
   table.key_type = shm::KeyType::kString;
@@ -51,7 +54,7 @@ std::vector<u8> stream() {
   std::mt19937_64 random(1);
   for (u32 i = 0; i < kKeys; ++i) {
     const std::string key = uuid(random);
-    const u64 cell = i;
+    const u64 cell = u64{base} + i;
     peers::encode_update(out, 128, i + 1, 0, table, shape,
                          {reinterpret_cast<const u8*>(key.data()), key.size()}, {&cell, 1}, sent,
                          strings);
@@ -119,6 +122,63 @@ void relay(benchmark::State& state) {
   }
 }
 
+void add_up(benchmark::State& state) {
+  cli::LogSetup quiet;
+  quiet.level = cli::LogLevel::kErr;
+  cli::log_setup(quiet);
+  shm::WriterOptions options;
+  options.instance = fmt::format("add-up-bench-{}", ::getpid());
+  auto writer = shm::Writer::attach(options);
+  if (!writer) {
+    state.SkipWithError(writer.error().what.c_str());
+    return;
+  }
+  SegmentMs now = (*writer)->now();
+  {
+    engine::EngineOptions acc;
+    acc.mode = engine::ModeKind::kAccumulate;
+    engine::Engine engine(**writer, acc, now);
+    std::vector<engine::Peer*> all;
+    for (int i = 0; i < state.range(0); ++i) {
+      engine::Peer* peer =
+          engine.open({0, fmt::format("10.0.0.{}", i), fmt::format("10.0.0.{}:1", i)}, now);
+      feed(engine, *peer, fmt::format("HAProxyS 2.1\nlineq\nhap{} {} 1\n", i, i + 1), now);
+      feed(engine, *peer, std::string_view("\0\1", 2), now);
+      all.push_back(peer);
+    }
+    // Up and down again: each value is news.
+    const std::array<std::vector<u8>, 2> streams{stream(1'000'000), stream(1)};
+    u32 round = 0;
+    const auto run = [&] {
+      const std::vector<u8>& bytes = streams[++round % 2];
+      now += 1000;
+      for (std::size_t at = 0; at < bytes.size(); at += kRead) {
+        for (engine::Peer* peer : all) {
+          engine.feed(*peer, std::span(bytes).subspan(at, std::min(kRead, bytes.size() - at)), now);
+        }
+        do {
+          engine.turn(now);
+        } while (engine.busy());
+        for (engine::Peer* peer : all) {
+          peer->session.consumed(peer->session.pending().size());
+        }
+      }
+    };
+    run();
+    for (auto _ : state) {
+      run();
+    }
+    state.SetItemsProcessed(state.iterations() * kKeys * state.range(0));
+  }
+  writer->reset();
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+    if (entry.path().filename().string().starts_with("lineq." + options.instance + ".")) {
+      std::filesystem::remove(entry.path());
+    }
+  }
+}
+
+BENCHMARK(add_up)->Arg(1)->Arg(3)->Arg(10)->Unit(benchmark::kMillisecond);
 BENCHMARK(relay)->Arg(0)->Arg(1)->Arg(3)->Arg(10)->Unit(benchmark::kMillisecond);
 
 }  // namespace

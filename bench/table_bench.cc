@@ -376,6 +376,27 @@ void attach_after_kill(benchmark::State& state) {
   ratio.done(iterations_of(state) * entries_of(state));
 }
 
+// A HAProxy brings a new column: all entries move to a wider table at once. Wall time: it is a
+// pause.
+void widen(benchmark::State& state) {
+  Ratio ratio(state);
+  for (auto _ : state) {
+    state.PauseTiming();
+    auto world = std::make_unique<World>();
+    world->fill(entries_of(state));
+    TableDefinition wider = definition_of();
+    wider.data_types |= u64{1} << kGpc0;
+    wider.elements[kGpc0] = 1;
+    state.ResumeTiming();
+    const auto made = world->writer().table_for(wider, world->now());
+    state.PauseTiming();
+    LINEQ_ASSERT(made.ok() && made->replaced && made->table->live() >= entries_of(state));
+    world.reset();
+    state.ResumeTiming();
+  }
+  ratio.done(iterations_of(state) * entries_of(state));
+}
+
 // NOLINTEND(clang-analyzer-deadcode.DeadStores)
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
@@ -393,6 +414,7 @@ BENCHMARK(reader_lookup)->Apply(sizes);
 BENCHMARK(reader_scan)->Apply(sizes)->Unit(benchmark::kMillisecond);
 BENCHMARK(insert_growing)->Apply(sizes)->Unit(benchmark::kMillisecond)->Iterations(3);
 BENCHMARK(attach_after_kill)->Apply(sizes)->Unit(benchmark::kMillisecond)->Iterations(3);
+BENCHMARK(widen)->Apply(sizes)->Unit(benchmark::kMillisecond)->Iterations(3)->UseRealTime();
 BENCHMARK(feed_append);
 BENCHMARK(feed_follow)->Unit(benchmark::kMillisecond);
 

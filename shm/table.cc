@@ -417,11 +417,15 @@ void Table::Parts::set_chunk(u32 k, Object object, u32 dir) {
   chunk_count = k + 1;
 }
 
-Status Table::create_memory() {
+Status Table::create_memory(u64 expected) {
   Parts& p = *parts_;
+  u32 log2 = kFirstIndexLog2;
+  while (log2 < kLastIndexLog2 && (u64{kBucketWords} << log2) / 2 < expected) {
+    ++log2;
+  }
   Writer::State& s = *writer_.state_;
   const u64 chunk_bytes = chunk_slots(0) * p.desc.slot_bytes;
-  const u64 index_bytes = sizeof(Bucket) << kFirstIndexLog2;
+  const u64 index_bytes = sizeof(Bucket) << log2;
   const auto chunk_dir = s.prepare_object(ObjectKind::kChunk, info_.no, chunk_bytes);
   const auto index_dir = s.prepare_object(ObjectKind::kIndex, info_.no, index_bytes);
   const auto undo = [&] {
@@ -450,7 +454,7 @@ Status Table::create_memory() {
   p.usable = chunk_slots(0);
   p.cur_object = index.take();
   p.cur_dir = *index_dir;
-  p.cur = BucketIndex(reinterpret_cast<Bucket*>(p.cur_object.data()), kFirstIndexLog2);
+  p.cur = BucketIndex(reinterpret_cast<Bucket*>(p.cur_object.data()), log2);
   s.publish_object(*chunk_dir, chunk_bytes);
   s.publish_object(*index_dir, index_bytes);
   store_release(p.desc.chunk[0].object, s.layout->objects[*chunk_dir].number);
@@ -816,41 +820,65 @@ void Table::recount() {
   }
 }
 
-// Into an empty table with more columns. Nothing is told to the feed: values are the same.
-void Table::move_entries_to(Table& wider, u64 now_ms) {
-  for (u32 slot = 0; slot < high_water(); ++slot) {
-    const EntryView entry = at(slot);
-    if (!entry.live()) {
-      continue;
-    }
-    const u32 tag = index_tag(parts_->hash(entry.key()));
+// Into an empty table with more columns that nobody sees yet: no redo record, no sequence. Nothing
+// is told to the feed: values are the same.
+void Table::copy_entries_to(Table& wider, u64 now_ms) const {
+  constexpr u32 kAhead = 16;  // entries whose buckets are on their way
+  struct Next {
+    u32 slot;
+    u32 tag;
+  };
+  std::array<Next, kAhead> next{};
+  u32 count = 0;
+  Parts& w = *wider.parts_;
+  const auto copy = [&](const Next& one) {
     const auto target = wider.room_in_index(now_ms) ? wider.take_slot(now_ms) : std::nullopt;
     if (!target) {
       writer_.add_table_counter(wider.info_.no, TableCounter::refused);
-      continue;
+      return;
     }
-    u64* image = writer_.state_->layout->intent.image;
-    u8* to = bytes_of(image);
-    const u8* from = reinterpret_cast<const u8*>(entry.words());
-    std::memset(image, 0, wider.info_.geometry.used_bytes);
+    const EntryView entry = at(one.slot);
+    u64* words = w.words(*target);
     const Geometry& geometry = info_.geometry;
-    std::memcpy(image, entry.words(), geometry.form == SlotForm::kExtended ? 32 : 16);
+    std::memset(words, 0, wider.info_.geometry.used_bytes);
+    // The sequence stays 0: the slot was never written under it.
+    words[0] = entry.words()[0] & ~u64{0xffff'ffff};
+    std::memcpy(words + 1, entry.words() + 1, geometry.form == SlotForm::kExtended ? 24 : 8);
+    u8* to = bytes_of(words);
+    const u8* from = reinterpret_cast<const u8*>(entry.words());
     for (u32 bit = 0; bit < kDataTypes; ++bit) {
       if (info_.definition.has(bit)) {
         const ValueKind kind = data_type(bit).kind;
         const u64 width = kind == ValueKind::kU64 || geometry.form == SlotForm::kTotals
                               ? 8
                               : u64{4} * wire_cells(kind);
-        std::memcpy(to + wider.info_.geometry.offset[bit], from + info_.geometry.offset[bit],
+        std::memcpy(to + wider.info_.geometry.offset[bit], from + geometry.offset[bit],
                     width * info_.definition.elements[bit]);
       }
     }
     std::memcpy(to + wider.info_.geometry.key_offset, entry.key().data(), entry.key().size());
-    wider.commit(PartKind::kInsert, *target, tag, wider.info_.geometry.used_bytes / 8);
-    if (wider.parts_->next) {
+    store_release(w.desc.high_water, u64{*target} + 1);
+    (w.next ? w.next : w.cur).put(one.tag, *target);
+    ++(w.next ? w.next_used : w.cur_used);
+    store_relaxed(w.desc.live, w.desc.live + 1);
+    if (w.next) {
       (void)wider.migrate_some(kBucketsPerInsert);
     }
+  };
+  const u32 end = high_water();
+  for (u32 slot = 0; slot < end; ++slot) {
+    const EntryView entry = at(slot);
+    if (!entry.live()) {
+      continue;
+    }
+    next[count] = {slot, tag_of(entry.key())};
+    wider.prefetch(next[count].tag);
+    if (++count == kAhead) {
+      std::for_each(next.begin(), next.end(), copy);
+      count = 0;
+    }
   }
+  std::for_each(next.begin(), next.begin() + count, copy);
 }
 
 // --- several changes in one

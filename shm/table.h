@@ -118,7 +118,7 @@ class Table {
   Table(Writer& writer, u16 no);
 
   // Memory. now_ms only paces retries after the system refused.
-  Status create_memory();
+  Status create_memory(u64 expected);  // entries its index has room for
   std::optional<u32> take_slot(u64 now_ms);
   void want_slots();
   bool take_slot_job(u64 now_ms);
@@ -133,7 +133,7 @@ class Table {
   Status adopt();
   void redo(const IntentPart& part, const u64* image);
   void recount();
-  void move_entries_to(Table& wider, u64 now_ms);
+  void copy_entries_to(Table& wider, u64 now_ms) const;
 
   Applied apply_one(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
                     SegmentMs now_ms);

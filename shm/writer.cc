@@ -583,7 +583,8 @@ Result<std::unique_ptr<Table>> Writer::open_table(u16 no) {
 }
 
 // A table that nobody sees yet: publish_table() makes it live.
-Result<Table*> Writer::make_table(const TableDefinition& definition, TableRole role, u32 scope) {
+Result<Table*> Writer::make_table(const TableDefinition& definition, TableRole role, u32 scope,
+                                  u64 expected) {
   State& s = *state_;
   RootHeader& h = s.header();
   auto geometry = geometry_of(definition, form_of(role));
@@ -650,7 +651,7 @@ Result<Table*> Writer::make_table(const TableDefinition& definition, TableRole r
   if (!table) {
     return table.error();
   }
-  if (Status made = table.value()->create_memory(); !made) {
+  if (Status made = table.value()->create_memory(expected); !made) {
     return made.error();
   }
   s.tables[no] = table.take();
@@ -727,14 +728,14 @@ Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs 
       return answer;
     }
   }
-  auto made = make_table(wanted, role, scope);
+  auto made = make_table(wanted, role, scope, known == nullptr ? 0 : known->live());
   if (!made) {
     return made.error();
   }
   Table* table = made.value();
   const u16 no = table->info_.no;
   if (known != nullptr) {
-    known->move_entries_to(*table, now);
+    known->copy_entries_to(*table, now);
     for (u32 i = 0; i < static_cast<u32>(TableCounter::kCount); ++i) {
       const u64 carried = s.layout->tables[known->info_.no].counters[i];
       store_relaxed(s.layout->tables[no].counters[i], s.layout->tables[no].counters[i] + carried);

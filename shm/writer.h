@@ -143,7 +143,8 @@ class Writer {
   static void remove_objects(const std::string& instance, const Object& root);
 
   Result<std::unique_ptr<Table>> open_table(u16 no);
-  Result<Table*> make_table(const TableDefinition& definition, TableRole role, u32 scope);
+  Result<Table*> make_table(const TableDefinition& definition, TableRole role, u32 scope,
+                            u64 expected);
   void move_peer_tables(u16 old_no, u32 old_id, const TableInfo& table);
   void publish_table(u16 no);
   void free_table(u16 no);

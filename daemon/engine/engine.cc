@@ -549,6 +549,7 @@ void Engine::compare_outlets(Peer& peer) {
 // A HAProxy that says nothing of a table while others do: its traffic may go elsewhere, or its
 // rules do not track.
 void Engine::look_for_silence() {
+  constexpr u64 kTalksMs = 60'000;
   for (const auto& peer : book_.all()) {
     if (!peer->session.established() || peer->in.phase != Inbound::Phase::kLive) {
       continue;
@@ -565,7 +566,7 @@ void Engine::look_for_silence() {
       for (const auto& other : book_.all()) {
         const PeerTable* const theirs = other->table(table->table_no);
         if (other != peer && theirs != nullptr && theirs->last_update_ms > since &&
-            now_ - theirs->last_update_ms < options_.silence_ms / 2) {
+            now_ - theirs->last_update_ms < kTalksMs) {
           talker = other.get();
         }
       }

@@ -251,11 +251,11 @@ TEST_F(CrashPointsTest, TwoTablesAtOnce) {
 }
 
 TEST_F(CrashPointsTest, AGrowingIndex) {
-  EXPECT_GT(enumerate(growth(), 7), 500U);
+  EXPECT_GT(enumerate(growth(), 7), 300U);
 }
 
 TEST_F(CrashPointsTest, AWidenedTable) {
-  EXPECT_GT(enumerate(widening(), 1), 100U);
+  EXPECT_GT(enumerate(widening(), 1), 30U);
 }
 
 // Dying again while making whole what the first death left.

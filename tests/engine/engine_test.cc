@@ -220,5 +220,50 @@ TEST_F(EngineTest, ADefinitionMayChangeDuringASession) {
   EXPECT_EQ(b.last("key")->cells, (std::vector<u64>{2}));
 }
 
+// Who says nothing of a table that others tell of is named once, and again when it speaks.
+TEST_F(EngineTest, SilenceOnATableIsReportedOnce) {
+  Hap& quiet = world.connect("quiet", 1, "10.0.0.1");
+  Hap& busy = world.connect("busy", 1, "10.0.0.2");
+  world.settle();
+  quiet.define(1, counters_table());
+  busy.define(1, counters_table());
+  world.settle();
+  cli::set_log_level(cli::LogLevel::kNotice);
+  testing::internal::CaptureStderr();
+  for (u64 i = 0; i < 15; ++i) {
+    busy.update(1, "key", {i, i});
+    world.pass(30'000);
+  }
+  quiet.update(1, "key", {1, 1});
+  world.settle();
+  const std::string log = testing::internal::GetCapturedStderr();
+  cli::set_log_level(cli::LogLevel::kErr);
+  const auto times = [&](std::string_view text) {
+    std::size_t n = 0;
+    for (std::size_t at = log.find(text); at != std::string::npos; at = log.find(text, at + 1)) {
+      ++n;
+    }
+    return n;
+  };
+  EXPECT_EQ(times("(quiet, pid 1): silent on table t for 300 s"), 1U) << log;
+  EXPECT_EQ(times("(quiet, pid 1): tells of table t again"), 1U) << log;
+  EXPECT_EQ(times("(busy, pid 1): silent"), 0U) << log;
+}
+
+TEST_F(EngineTest, ATableThatOthersHaveIsMissed) {
+  Hap& a = world.connect("a", 1, "10.0.0.1");
+  world.settle();
+  a.define(1, counters_table());
+  world.settle();
+  cli::set_log_level(cli::LogLevel::kNotice);
+  testing::internal::CaptureStderr();
+  world.connect("b", 1, "10.0.0.2");
+  world.pass(2000);
+  const std::string log = testing::internal::GetCapturedStderr();
+  cli::set_log_level(cli::LogLevel::kErr);
+  EXPECT_NE(log.find("(b, pid 1): has no table t, which 1 other has announced"), std::string::npos)
+      << log;
+}
+
 }  // namespace
 }  // namespace lineq::test
