@@ -129,6 +129,18 @@ class Program {
   uv_signal_t hangup_{};
 };
 
+// What the status page tells somebody to write into a HAProxy: the first place of lineqd's that
+// takes TCP without TLS.
+pages::ConnectHint connect_hint(const cli::Settings& settings) {
+  const auto plain = std::find_if(settings.listeners.begin(), settings.listeners.end(),
+                                  [](const cli::ListenerSettings& l) {
+                                    return l.address.kind == cli::PeerAddress::Kind::kTcp && !l.tls;
+                                  });
+  return plain == settings.listeners.end()
+             ? pages::ConnectHint{settings.peer_name, settings.tcp_host, settings.tcp_port}
+             : pages::ConnectHint{plain->name, plain->address.host, plain->address.port};
+}
+
 int run(const cli::Settings& settings) {
   for (const std::string& warning : settings.warnings) {
     cli::log_warning("{}", warning);
@@ -141,7 +153,7 @@ int run(const cli::Settings& settings) {
   source.instance = settings.instance;
   source.owner_uid = i64{cli::segment_owner(settings)};
   live::Segment segment(std::move(source));
-  pages::Site site(segment, {settings.peer_name, settings.tcp_host, settings.tcp_port});
+  pages::Site site(segment, connect_hint(settings));
   http::Router router;
   site.add_to(router);
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));

@@ -141,6 +141,24 @@ TEST_F(NestedSettingsTest, OthersLeaveTheseKeysAlone) {
   }
 }
 
+TEST_F(NestedSettingsTest, TheWebServerKnowsWhereHaproxysConnectIfThatIsRight) {
+  const auto s =
+      load(R"({"listeners": [{"address": "10.0.0.5:7", "nme": 1}], "web_port": 77})", Loader::kWeb);
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_TRUE(s->warnings.empty());
+  ASSERT_EQ(s->listeners.size(), 1U);
+  EXPECT_EQ(s->listeners[0].address.text, "10.0.0.5:7");
+  EXPECT_EQ(s->listeners[0].name, "lineq");
+  for (const char* wrong : {R"({"listeners": 7, "web_port": 77})",
+                            R"({"listeners": [{"address": "x"}], "web_port": 77})",
+                            R"({"listeners": [[[[[[[[[[[1, {}]]]]]]]]]]], "web_port": 77})"}) {
+    const auto other = load(wrong, Loader::kWeb);
+    ASSERT_TRUE(other.ok()) << other.error().what;
+    EXPECT_EQ(other->listeners[0].address.text, "localhost:11111");
+    EXPECT_EQ(other->web_port, 77);
+  }
+}
+
 TEST_F(NestedSettingsTest, UnknownSubKeysWarnWithASuggestion) {
   const auto s = load(
       "{\"peers\": [{\"name\": \"a\", \"adress\": 5, \"address\": \"b:1\",\n"

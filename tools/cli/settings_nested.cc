@@ -513,7 +513,7 @@ void show_aggregate(const Settings& settings, JsonWriter& json) {
 }
 
 constexpr std::array<NestedRow, 3> kNested{
-    {{"listeners", kListeners, read_listeners, show_listeners},
+    {{kListenersKey, kListeners, read_listeners, show_listeners},
      {"peers", "a list of HAProxys to dial", read_peers, show_peers},
      {"aggregate", R"(a list of {"from": TABLE, "to": TABLE})", read_aggregate, show_aggregate}}};
 

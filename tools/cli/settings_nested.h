@@ -32,6 +32,8 @@ inline constexpr u32 kDeepestNode = 8;
 
 using JsonWriter = rapidjson::PrettyWriter<rapidjson::StringBuffer>;
 
+inline constexpr std::string_view kListenersKey = "listeners";
+
 struct NestedRow {
   std::string_view key;
   std::string_view allowed;  // completes "allowed: " when it is not even a list
