@@ -18,6 +18,7 @@ using shm::TableRole;
 constexpr i32 kKeepMs = 60'000;
 // HAProxy asks to be taught within 5 s of its start, or never (peers-protocol 7.2).
 constexpr u64 kAskMs = 6000;
+constexpr u64 kAskAgainMs = 500;                  // a HAProxy that was not complete
 constexpr u64 kForgetMs = u64{24} * 3600 * 1000;  // a HAProxy that is gone so long
 constexpr u32 kSumsATurn = 4096;
 constexpr u32 kSlotsATurn = 4096;
@@ -245,7 +246,7 @@ void Accumulate::on_updates(Peer& peer, PeerTable& table, std::span<const peers:
   }
   for (std::size_t i = 0; i < updates.size(); ++i) {
     if (updates[i].in_lesson && updates[i].learned && t.candidate()) {
-      decide(peer, t, false, "it has rows it learned from the process before", now);
+      t.heir = true;
     }
     one(peer, t, table, intake, updates[i], tags[i], now);
   }
@@ -299,6 +300,7 @@ void Accumulate::one(Peer& peer, Told& t, PeerTable& table, const Intake& intake
 
   // What is new since it was told last.
   bool counted = false;
+  bool fell = false;
   const u64* const old = old_counts ? part.at(*slot).words() : nullptr;
   const auto news = [&](const Counter& counter, u32 i, u64& last) {
     const u32 width = counter.wide ? 8 : 4;
@@ -309,8 +311,13 @@ void Accumulate::one(Peer& peer, Told& t, PeerTable& table, const Intake& intake
     for (u32 i = 0; i < counter.count; ++i) {
       u64 last = 0;
       counted |= news(counter, i, last) != 0;
-      t.lower |= in_doubt && old_alive && cells[counter.cell + i] < last;
+      fell |= in_doubt && (old_alive || !t.complete) && cells[counter.cell + i] < last;
     }
+  }
+  t.lower |= fell && old_alive;
+  if (fell && !t.asked) {
+    t.left_out = true;
+    return;
   }
 
   // Memory first: either all of it lands or nothing, and then the same comes again with the next
@@ -400,7 +407,8 @@ void Accumulate::on_up(Peer& peer, SegmentMs now) {
   t.process = writer.peer_process(peer.no);
   t.epoch = epoch;
   t.up = true;
-  t.asked = t.lower = t.taught = t.settled = false;
+  t.asked = t.taught = t.complete = t.sure = t.verify = false;
+  t.heir = t.lower = t.left_out = t.settled = false;
   t.up_ms = now;
   t.doubts.clear();
   for (auto& intake : t.intake) {
@@ -450,15 +458,24 @@ void Accumulate::on_down(Peer& peer, SegmentMs now) {
 void Accumulate::on_asked(Peer& peer, SegmentMs now) {
   Told& t = told(peer.no);
   t.asked = true;
-  if (t.candidate() && t.taught) {
+  if (t.candidate() && t.taught && !t.heir) {
     decide(peer, t, true, "it asked to be taught", now);
   }
 }
 
-void Accumulate::on_taught(Peer& peer, SegmentMs now) {
+void Accumulate::on_taught(Peer& peer, bool partial, SegmentMs now) {
   Told& t = told(peer.no);
   t.taught = true;
-  if (t.candidate() && (t.asked || t.lower)) {
+  t.taught_ms = now;
+  t.complete |= !partial;
+  if (!t.candidate()) {
+    return;
+  }
+  if (t.heir) {
+    if (t.complete) {
+      decide(peer, t, false, "it has rows it learned from the process before", now);
+    }
+  } else if (t.asked || (t.sure && t.lower)) {
     decide(peer, t, true, t.asked ? "it asked to be taught" : "its counters are lower than before",
            now);
   }
@@ -467,12 +484,33 @@ void Accumulate::on_taught(Peer& peer, SegmentMs now) {
 void Accumulate::on_live(Peer& peer, SegmentMs now) {
   Told& t = told(peer.no);
   t.settled = true;
-  if (t.candidate() && t.lower) {
+  if (!t.taught) {
+    t.taught = t.complete = true;  // it does not answer: what it told was all
+    t.taught_ms = now;
+  }
+  if (!t.candidate() || !t.complete) {
+    return;
+  }
+  if (!t.sure) {
+    t.verify = t.lower || (t.process.candidate_pid != 0 && t.process.pid != 0 && missing(t, now));
+  } else if (t.lower) {
     decide(peer, t, true, "its counters are lower than before", now);
-  } else if (t.candidate() && t.process.candidate_pid != 0 && t.process.pid != 0 &&
-             missing(t, now)) {
+  } else if (t.process.candidate_pid != 0 && t.process.pid != 0 && missing(t, now)) {
     decide(peer, t, true, "it lacks entries of the process before", now);
   }
+}
+
+bool Accumulate::ask_again(Peer& peer, SegmentMs now) {
+  Told& t = told(peer.no);
+  if (!t.up || !t.taught || !t.settled) {
+    return false;
+  }
+  if (t.candidate() ? !t.verify && (t.complete || now - t.taught_ms < kAskAgainMs) : !t.left_out) {
+    return false;
+  }
+  t.sure = t.complete;
+  t.taught = t.settled = t.verify = t.lower = t.left_out = false;
+  return true;
 }
 
 // Whether it lacks an entry that its predecessor would still have.
@@ -652,8 +690,10 @@ void Accumulate::tick(SegmentMs now) {
       continue;
     }
     Told& t = *told_[no];
-    if (t.up && t.candidate() && t.settled && now - t.up_ms >= kAskMs) {
-      if (const Peer* const p = book_.by_no(peer)) {
+    const Peer* const p = book_.by_no(peer);
+    if (p != nullptr && t.up && t.candidate() && t.complete && t.settled) {
+      t.verify |= t.lower;
+      if (!t.verify && now - t.up_ms >= kAskMs) {
         decide(*p, t, false, "nothing speaks against it", now);
       }
     }

@@ -19,9 +19,14 @@
 //   goes on      a row it says it learned from another process: only the one before it can have
 //                taught it, as LineQ teaches no source tables
 //   begins at 0  it asked us to teach it, which an heir never does (peers-protocol 7.5); or, when
-//   it
-//                has told all it has, some counter of a living entry is lower than before, or, with
-//                another pid, an entry is missing
+//                it has told all it has, some counter of a living entry is lower than before, or,
+//                with another pid, an entry is missing
+// An heir may come to us, and count, before the old process has handed over its table, which then
+// overwrites what the heir counted (peers-protocol 7.5). It says that it is not complete: it is
+// asked again until it is, and what speaks for a beginning at 0 counts in a lesson that began after
+// that. Meanwhile a candidate's row that fell is
+// left alone: either it will be overwritten, or all is told once more when the counters are known
+// to have begun at 0.
 // One thread, no clock.
 #pragma once
 
@@ -54,9 +59,10 @@ class Accumulate final : public Mode {
   std::optional<Tick> on_expired(shm::Table& table, u32 slot, SegmentMs now) override;
   void on_up(Peer& peer, SegmentMs now) override;
   void on_asked(Peer& peer, SegmentMs now) override;
-  void on_taught(Peer& peer, SegmentMs now) override;
+  void on_taught(Peer& peer, bool partial, SegmentMs now) override;
   void on_live(Peer& peer, SegmentMs now) override;
   void on_down(Peer& peer, SegmentMs now) override;
+  bool ask_again(Peer& peer, SegmentMs now) override;
   bool turn(SegmentMs now) override;
   void tick(SegmentMs now) override;
   std::optional<u64> next_ms(SegmentMs now) const override { return sums_.next_ms(now); }
@@ -95,9 +101,15 @@ class Accumulate final : public Mode {
     shm::PeerProcess process;
     bool up = false;
     bool asked = false;
-    bool taught = false;   // the lesson is over
-    bool lower = false;    // a counter of a living entry fell
-    bool settled = false;  // its repetitions after that too
+    bool taught = false;    // the lesson is over
+    bool complete = false;  // it has all it will ever have of another process
+    bool sure = false;      // and had it when it was asked
+    bool verify = false;    // something speaks for a beginning at 0
+    bool heir = false;      // it has rows it learned from the process before
+    bool lower = false;     // a counter of a living entry fell
+    bool left_out = false;  // rows that have to be told again
+    bool settled = false;   // its repetitions after that too
+    SegmentMs taught_ms = 0;
     SegmentMs up_ms = 0;
     SegmentMs down_ms = 0;
     std::vector<Doubt> doubts;

@@ -216,6 +216,12 @@ void Engine::tick(SegmentMs now) {
       continue;
     }
     end_of_lesson(*peer);
+    if (mode_->ask_again(*peer, now) && peer->session.request_lesson()) {
+      cli::log_info("{}: asking it once more for all it has", peer->who);
+      peer->in.phase = Inbound::Phase::kTeaching;
+      peer->in.asked_again = true;
+      peer->in.started_ms = peer->in.last_ms = now;
+    }
     if (peer->pending_bytes() > options_.max_unread_bytes) {
       cli::log_warning("{}: {} bytes wait for it and it takes none, closing", peer->who,
                        peer->pending_bytes());
@@ -476,12 +482,15 @@ void Engine::on_lesson_end(Peer& peer, bool partial) {
     peer.in.last_ms = now_;
     peer.out.tables.clear();  // which tables it has is known now
   }
-  mode_->on_taught(peer, now_);
+  mode_->on_taught(peer, partial, now_);
 }
 
 // It has told all it has, and goes on with what changes.
 void Engine::live(Peer& peer) {
   mode_->on_live(peer, now_);
+  if (peer.in.asked_again) {
+    return;  // all that follows has been said
+  }
   compare_outlets(peer);
   for (const u16 no : writer_.tables()) {
     const shm::TableInfo& table = writer_.table(no)->info();

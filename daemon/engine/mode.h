@@ -49,14 +49,21 @@ class Mode {
   virtual void on_asked(Peer& peer, SegmentMs now) {
     static_cast<void>(peer), static_cast<void>(now);
   }
-  virtual void on_taught(Peer& peer, SegmentMs now) {
-    static_cast<void>(peer), static_cast<void>(now);
+  // `partial`: it says that it is still to learn itself.
+  virtual void on_taught(Peer& peer, bool partial, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(partial), static_cast<void>(now);
   }
   virtual void on_live(Peer& peer, SegmentMs now) {
     static_cast<void>(peer), static_cast<void>(now);
   }
   virtual void on_down(Peer& peer, SegmentMs now) {
     static_cast<void>(peer), static_cast<void>(now);
+  }
+
+  // Whether it has to be asked once more for all it has.
+  virtual bool ask_again(Peer& peer, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(now);
+    return false;
   }
 
   // A slice of what is left to do. True when nothing is.

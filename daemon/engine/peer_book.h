@@ -161,6 +161,7 @@ struct Inbound {
 
   Phase phase = Phase::kTeaching;
   bool push_due = true;        // it still has to get what it lacks
+  bool asked_again = false;    // this is not the first lesson of the session
   SegmentMs started_ms = 0;    // the lesson was asked for
   SegmentMs last_ms = 0;       // something of the lesson, or a repetition, came last
   u64 end_position = ~u64{0};  // its changes before this feed position were lessons

@@ -86,12 +86,7 @@ class Site {
     if (asks_ && early) {
       peers::encode_control(out_, peers::Control::kResyncRequest);
     }
-    for (auto& [key, entry] : entries_) {
-      if (entry.deadline > world_.now()) {
-        tell(key, entry, true, false);
-      }
-    }
-    peers::encode_control(out_, peers::Control::kResyncFinished);
+    teach();
     for (auto& [key, entry] : entries_) {
       if (!entry.learned && entry.deadline > world_.now()) {
         tell(key, entry, false, true);
@@ -102,6 +97,14 @@ class Site {
     }
     asks_ = false;
     send();
+  }
+
+  // Once more, if it was asked to.
+  void answer() {
+    if (connected() && peer_->session.learning()) {
+      teach();
+      send();
+    }
   }
 
   void disconnect() {
@@ -122,6 +125,29 @@ class Site {
     for (auto& [key, entry] : entries_) {
       entry.learned = true;
     }
+  }
+
+  // A new process that is here before the old one has handed over its table.
+  bool reload_early() {
+    if (asks_ || !complete_) {
+      return false;
+    }
+    disconnect();
+    ++pid_;
+    inherited_ = std::move(entries_);
+    entries_.clear();
+    complete_ = false;
+    connect();
+    return true;
+  }
+  // What it counted meanwhile is overwritten.
+  void hand_over() {
+    for (auto& [key, entry] : inherited_) {
+      entry.learned = true;
+      entries_[key] = entry;
+    }
+    inherited_.clear();
+    complete_ = true;
   }
 
   void die(bool asks) {
@@ -161,6 +187,16 @@ class Site {
     return entry;
   }
 
+  void teach() {
+    for (auto& [key, entry] : entries_) {
+      if (entry.deadline > world_.now()) {
+        tell(key, entry, true, false);
+      }
+    }
+    peers::encode_control(
+        out_, complete_ ? peers::Control::kResyncFinished : peers::Control::kResyncPartial);
+  }
+
   void tell(const std::string& key, Entry& entry, bool lesson, bool) {
     const shm::TableDefinition d = table();
     peers::SentStrings sent;
@@ -191,7 +227,9 @@ class Site {
   u32 pid_ = 100;
   u32 last_id_ = 0;
   bool asks_ = true;
+  bool complete_ = true;
   std::map<std::string, Entry> entries_;
+  std::map<std::string, Entry> inherited_;
 };
 
 engine::EngineOptions accumulating() {
@@ -213,7 +251,7 @@ class Chaos {
   void step() {
     Site& site = *sites_[random_() % sites_.size()];
     const std::string key = fmt::format("k{}", random_() % 12);
-    switch (random_() % 24) {
+    switch (random_() % 25) {
       case 0:
         site.disconnect();
         break;
@@ -222,6 +260,7 @@ class Chaos {
         break;
       case 2:
         if (site.settled()) {
+          pass(2000);
           site.die(!life_.may_miss_asking || random_() % 2 == 0);
         }
         break;
@@ -238,9 +277,20 @@ class Chaos {
           site.connect();
         }
         break;
+      case 9:
+        if (site.reload_early()) {
+          // Requests that come in between are lost with what is overwritten.
+          for (u64 n = life_.may_miss_asking ? random_() % 4 : 0; n > 0; --n) {
+            site.hit(fmt::format("k{}", random_() % 12), static_cast<u32>(random_() % 100));
+            pass(random_() % 400);
+          }
+          pass(random_() % 900);
+          site.hand_over();
+        }
+        break;
       case 7:
       case 8:
-        world_.pass(random_() % life_.longest_pause_ms);
+        pass(random_() % life_.longest_pause_ms);
         break;
       default:
         site.hit(key, random_() % 50 == 0 ? static_cast<u32>(random_() % (u32{1} << 30))
@@ -255,7 +305,19 @@ class Chaos {
         site->connect();
       }
     }
-    world_.pass(10'000);
+    pass(10'000);
+  }
+
+  // They answer what they are asked meanwhile.
+  void pass(u64 ms) {
+    constexpr u64 kStep = 100;
+    for (; ms > kStep; ms -= kStep) {
+      world_.pass(kStep);
+      for (const auto& site : sites_) {
+        site->answer();
+      }
+    }
+    world_.pass(ms);
   }
 
   u64 total(const std::string& key) {
