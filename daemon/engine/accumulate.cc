@@ -635,9 +635,11 @@ bool Accumulate::walk(Walk& walk, u32& budget, SegmentMs now) {
     return true;
   }
   Part* const known = part(walk.table_no, PeerNo{static_cast<u16>(table->info().scope_peer)});
-  if (known == nullptr || known->table_no != walk.part_no ||
-      (walk.why == Why::kForget && !known->left_out)) {
-    return true;  // it came back
+  if (known == nullptr || known->table_no != walk.part_no) {
+    return true;
+  }
+  if (walk.why == Why::kForget && !known->left_out) {
+    walk.why = Why::kSweep;  // it came back, or another HAProxy has its place
   }
   for (; walk.slot < table->high_water(); ++walk.slot, --budget) {
     if (budget == 0) {
