@@ -54,13 +54,14 @@ std::string address_text(const sockaddr_storage& address, std::string* host) {
   return "unix";
 }
 
-engine::Endpoint endpoint_of(const uv_stream_t* stream) {
+std::optional<engine::Endpoint> endpoint_of(const uv_stream_t* stream) {
   engine::Endpoint endpoint;
   sockaddr_storage address{};
   int length = sizeof address;
-  if (stream->type == UV_TCP) {
-    uv_tcp_getpeername(reinterpret_cast<const uv_tcp_t*>(stream),
-                       reinterpret_cast<sockaddr*>(&address), &length);
+  if (stream->type == UV_TCP &&
+      uv_tcp_getpeername(reinterpret_cast<const uv_tcp_t*>(stream),
+                         reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    return std::nullopt;
   }
   endpoint.text = address_text(address, &endpoint.address);
   return endpoint;
@@ -90,7 +91,13 @@ std::unique_ptr<PeerConnection> PeerConnection::accept(Loop& loop, engine::Engin
     c.close_socket();
     return made;
   }
-  engine::Endpoint endpoint = endpoint_of(c.stream());
+  std::optional<engine::Endpoint> from = endpoint_of(c.stream());
+  if (!from) {
+    engine.turned_away();
+    c.close_socket();
+    return made;
+  }
+  engine::Endpoint& endpoint = *from;
   if (!rules.address_allowed(endpoint.address)) {
     if (const auto hidden = rules.limit.admit("address " + endpoint.address, loop.now())) {
       std::string allowed;

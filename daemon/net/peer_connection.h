@@ -124,8 +124,9 @@ class PeerConnection {
   SegmentMs linger_until_ = 0;
 };
 
-// "10.0.0.7" and "10.0.0.7:41234" of the far end, "unix" for Unix sockets.
-engine::Endpoint endpoint_of(const uv_stream_t* stream);
+// "10.0.0.7" and "10.0.0.7:41234" of the far end, "unix" for Unix sockets; nothing when the far end
+// has reset the connection already.
+std::optional<engine::Endpoint> endpoint_of(const uv_stream_t* stream);
 // "127.0.0.1:11111", "[::1]:11111"; the address alone in `host`, if wanted.
 std::string address_text(const sockaddr_storage& address, std::string* host = nullptr);
 

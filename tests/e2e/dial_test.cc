@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include "tests/e2e/world.h"
 
@@ -303,6 +304,20 @@ TEST_F(DialTest, OnlyAllowedAddressesAndNamesGetIn) {
   EXPECT_EQ(answer.bytes, "");
   EXPECT_TRUE(logged("'elephant' is not among allowed_peers (fake, other), closing"))
       << world_.story();
+
+  // Who has reset his connection before it is taken has no address: not even "unix".
+  world_.daemon.signal(SIGSTOP);
+  for (int i = 0; i < 20; ++i) {
+    const Fd reset = connect_tcp(port, "127.0.0.2");
+    ASSERT_TRUE(send_all(reset, "HAProxyS 2.1\nlineq\nfake 5 1\n"));
+    const linger at_once{1, 0};
+    ::setsockopt(reset.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  world_.daemon.signal(SIGCONT);
+  const Fd after = connect_tcp(port, "127.0.0.3");
+  ASSERT_TRUE(send_all(after, "HAProxyS 2.1\nlineq\nfake 6 1\n"));
+  EXPECT_TRUE(receive_some(after).starts_with("200\n")) << world_.story();
+  EXPECT_EQ(world_.log_lines("unix").size(), 0U) << world_.story();
 
   // Without a restart, and for those who are in already.
   reload(text(R"("127.0.0.1")", R"("elephant")"), "configuration and certificates read again");
