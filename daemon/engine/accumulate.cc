@@ -359,7 +359,8 @@ void Accumulate::one(Peer& peer, Told& t, PeerTable& table, const Intake& intake
       }
       if (in_doubt && last != 0 && cells[counter.cell + i] >= last &&
           t.doubts.size() < kMaxDoubts) {
-        t.doubts.push_back({intake.part_no, *slot, static_cast<u16>(counter.ledger + 8 * i), last});
+        t.doubts.push_back({intake.part_no, *slot, static_cast<u16>(counter.ledger + 8 * i), last,
+                            old_epoch >= t.undecided});
       }
     }
   }
@@ -405,6 +406,11 @@ void Accumulate::on_up(Peer& peer, SegmentMs now) {
   const u64 epoch = writer.peer_epoch(peer.no);
   const auto pid = static_cast<u32>(writer.peer_pid(peer.no));
   t.process = writer.peer_process(peer.no);
+  if (!t.candidate()) {
+    t.undecided = epoch;
+  } else if (t.undecided == 0) {
+    t.undecided = t.process.candidate_epoch;  // an earlier lineqd knew
+  }
   t.epoch = epoch;
   t.up = true;
   t.asked = t.taught = t.complete = t.sure = t.verify = false;
@@ -559,6 +565,9 @@ void Accumulate::decide(const Peer& peer, Told& t, bool fresh, std::string_view 
 void Accumulate::settle_doubts(Told& t, SegmentMs now) {
   shm::Writer& writer = store_.writer();
   for (const Doubt& doubt : t.doubts) {
+    if (doubt.of_candidate && !t.asked) {
+      continue;
+    }
     const shm::Table& part = *writer.table(doubt.part_no);
     const std::string key(part.at(doubt.slot).key_chars());
     const u16 table_no = plain_of(doubt.part_no);

@@ -94,11 +94,13 @@ class Accumulate final : public Mode {
     u32 slot;
     u16 ledger;
     u64 last;
+    bool of_candidate;  // an earlier one, whom this one may be the heir of all the same
   };
   // One HAProxy's session, or what is known of it between two.
   struct Told {
     u64 epoch = 0;  // of the session
     shm::PeerProcess process;
+    u64 undecided = 0;  // since this session nobody was anything but a candidate
     bool up = false;
     bool asked = false;
     bool taught = false;    // the lesson is over

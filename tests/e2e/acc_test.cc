@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <random>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tests/e2e/ledger_run.h"
 #include "tests/e2e/rate_limit.h"
 #include "tests/e2e/world.h"
 
@@ -399,6 +401,16 @@ TEST_F(AccTest, ARuleThatTracksTheSumsIsReportedAndIgnored) {
   EXPECT_EQ(wait_value(2, "lq/plain.aggr", "k", "6"), "6") << world_.story();
   request(0, "k");
   EXPECT_EQ(wait_value(2, "lq/plain.aggr", "k", "7"), "7") << world_.story();
+}
+
+// --- totals; for two minutes in ledger_test.cc ---
+
+TEST_F(AccTest, TotalsAreTheTruthAfterFifteenSecondsOfAccidents) {
+  LedgerRun run({.seed = std::random_device{}()});
+  ASSERT_EQ(run.start(), "");
+  ASSERT_EQ(run.run(std::chrono::seconds(15)), "");
+  ASSERT_EQ(run.finish(), "");
+  EXPECT_EQ(run.total(), run.requests());
 }
 
 // --- the example ---

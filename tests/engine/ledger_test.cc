@@ -391,6 +391,8 @@ TEST_P(LedgerChaosTest, TotalIsNeverAboveTruth) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, LedgerChaosTest, testing::Range(u64{1}, u64{41}));
+// A candidate after a candidate, of which one was the heir of the other.
+INSTANTIATE_TEST_SUITE_P(Found, LedgerChaosTest, testing::Values(236, 239));
 
 }  // namespace
 }  // namespace lineq::engine
