@@ -407,9 +407,9 @@ TEST_F(AccTest, ARuleThatTracksTheSumsIsReportedAndIgnored) {
 
 TEST_F(AccTest, TotalsAreTheTruthAfterFifteenSecondsOfAccidents) {
   LedgerRun run({.seed = std::random_device{}()});
-  ASSERT_EQ(run.start(), "");
-  ASSERT_EQ(run.run(std::chrono::seconds(15)), "");
-  ASSERT_EQ(run.finish(), "");
+  ASSERT_EQ(run.start(), "") << run.story();
+  ASSERT_EQ(run.run(std::chrono::seconds(15)), "") << run.story();
+  ASSERT_EQ(run.finish(), "") << run.story();
   EXPECT_EQ(run.total(), run.requests());
 }
 

@@ -162,7 +162,7 @@ u64 LedgerRun::requests() const {
 
 // --- totals ---
 
-std::string LedgerRun::read_totals(Tables& tables) {
+void LedgerRun::read_totals(Tables& tables) {
   (void)reader_->refresh();  // while lineqd is away the segment is as it left it
   for (const std::string_view name : kTables) {
     const shm::TableInfo* const table = reader_->find_table(fmt::format("/{}", name));
@@ -182,7 +182,6 @@ std::string LedgerRun::read_totals(Tables& tables) {
     for (int i = 0; i < kMostSteps && !reader_->scan(*ledger, scan, kSlots, visit); ++i) {
     }
   }
-  return "";
 }
 
 u64 LedgerRun::total() {
@@ -257,13 +256,8 @@ std::string LedgerRun::settle() {
 }
 
 std::string LedgerRun::finish() {
-  if (const std::string wrong = settle(); !wrong.empty()) {
-    return failed(wrong);
-  }
-  if (const std::string wrong = world_.lineq.verify(); !wrong.empty()) {
-    return failed(wrong);
-  }
-  return "";
+  const std::string wrong = settle();
+  return wrong.empty() ? world_.lineq.verify() : wrong;
 }
 
 // --- accidents ---
@@ -290,12 +284,12 @@ std::string LedgerRun::run(Milliseconds how_long) {
         wrong = accident();
       }
       if (!wrong.empty()) {
-        return failed(wrong);
+        return wrong;
       }
     }
     if (!setup_.reload_under_traffic) {
       if (const std::string wrong = settle(); !wrong.empty()) {
-        return failed(wrong);
+        return wrong;
       }
       note("settled", "");
     }
@@ -428,7 +422,7 @@ std::string LedgerRun::end_lineqd(bool kill) {
 void LedgerRun::note(std::string_view kind, std::string_view what) {
   const std::chrono::duration<double> at = std::chrono::steady_clock::now() - start_;
   ++accidents_[std::string(kind)];
-  story_.push_back(fmt::format("{:8.3f} {} {}", at.count(), kind, what));
+  happened_.push_back(fmt::format("{:8.3f} {} {}", at.count(), kind, what));
 }
 
 std::string LedgerRun::accidents() const {
@@ -439,17 +433,18 @@ std::string LedgerRun::accidents() const {
   return text;
 }
 
-std::string LedgerRun::failed(std::string_view what) {
+std::string LedgerRun::story() const {
   const std::chrono::duration<double> at = std::chrono::steady_clock::now() - start_;
-  std::string text =
-      fmt::format("seed {}, after {:.3f} s: {}\nwhat happened:\n", setup_.seed, at.count(), what);
-  for (const std::string& line : story_) {
+  std::string text = fmt::format("seed {}, over after {:.3f} s\n", setup_.seed, at.count());
+  for (const std::string& line : happened_) {
     text += "  " + line + "\n";
   }
   for (const Site& site : sites_) {
     for (const std::string_view table : kTables) {
-      text += fmt::format("{}: {}", site.haproxy->name(),
-                          site.haproxy->command(fmt::format("show table lq/{}", table)));
+      if (site.haproxy != nullptr) {
+        text += fmt::format("{}: {}", site.haproxy->name(),
+                            site.haproxy->command(fmt::format("show table lq/{}", table)));
+      }
     }
   }
   text += "lineqd's log:\n";

@@ -38,7 +38,7 @@ class LedgerRun {
   LedgerRun& operator=(const LedgerRun&) = delete;
   ~LedgerRun();
 
-  // Each: "" or what is wrong, with everything that helps to understand it.
+  // Each: "" or what is wrong; story() has everything that helps to understand it.
   std::string start();
   // Accidents under traffic for so long. Totals never exceed what was sent and never shrink.
   std::string run(Milliseconds how_long);
@@ -48,6 +48,7 @@ class LedgerRun {
   u64 requests() const;
   u64 total();                    // requests by the totals
   std::string accidents() const;  // how many of which
+  std::string story() const;
 
  private:
   static constexpr std::size_t kSites = 3;
@@ -77,7 +78,7 @@ class LedgerRun {
   void visit(std::size_t i, u64 seed);
   void close(Site& site);  // and no request is under way any more
   void open_all(bool open);
-  std::string read_totals(Tables& tables);
+  void read_totals(Tables& tables);
   std::string check();
   std::string settle();
   std::string pause_for(Milliseconds how_long);
@@ -85,7 +86,6 @@ class LedgerRun {
   std::string reload(std::size_t i);
   std::string kill_haproxy(std::size_t i);
   std::string end_lineqd(bool kill);
-  std::string failed(std::string_view what);
   void note(std::string_view kind, std::string_view what);
   u64 pick(u64 below) { return random_() % below; }
 
@@ -99,7 +99,7 @@ class LedgerRun {
   Tables highest_;
   std::optional<shm::Reader> reader_;
   std::chrono::steady_clock::time_point start_;
-  std::vector<std::string> story_;
+  std::vector<std::string> happened_;
   std::map<std::string, u64> accidents_;
 };
 

@@ -37,17 +37,17 @@ class SlowLedgerTest : public testing::Test {
 
 TEST_F(SlowLedgerTest, TotalsAreTheTruthAfterTwoMinutesOfAccidents) {
   LedgerRun run({.seed = seed(), .brief_expire_s = 30});
-  ASSERT_EQ(run.start(), "");
-  ASSERT_EQ(run.run(seconds(120)), "");
-  ASSERT_EQ(run.finish(), "");
+  ASSERT_EQ(run.start(), "") << run.story();
+  ASSERT_EQ(run.run(seconds(120)), "") << run.story();
+  ASSERT_EQ(run.finish(), "") << run.story();
   EXPECT_EQ(run.total(), run.requests());
   fmt::print("{} requests; {}\n", run.requests(), run.accidents());
 }
 
 TEST_F(SlowLedgerTest, ReloadsUnderTrafficNeverCountTwice) {
   LedgerRun run({.seed = seed(), .reload_under_traffic = true});
-  ASSERT_EQ(run.start(), "");
-  ASSERT_EQ(run.run(seconds(40)), "");
+  ASSERT_EQ(run.start(), "") << run.story();
+  ASSERT_EQ(run.run(seconds(40)), "") << run.story();
   fmt::print("{} of {} requests counted; {}\n", run.total(), run.requests(), run.accidents());
 }
 
