@@ -1,6 +1,7 @@
 #include "shm/rate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -80,7 +81,7 @@ Rate add_rates(std::span<const RatePart> parts, u32 period_ms, Tick now) {
   } else if (curr != 0) {
     elapsed = counted / static_cast<double>(curr);
   }
-  return {now - static_cast<Tick>(elapsed + 0.5), saturated(curr), saturated(prev)};
+  return {now - static_cast<Tick>(std::lround(elapsed)), saturated(curr), saturated(prev)};
 }
 
 }  // namespace lineq::shm

@@ -48,8 +48,6 @@ Accumulate::Accumulate(Store& store, const PeerBook& book, const AccumulateOptio
   adopt(now);
 }
 
-Accumulate::~Accumulate() = default;
-
 // Parts an earlier lineqd left. It may have been killed between a part and its sum.
 void Accumulate::adopt(SegmentMs now) {
   shm::Writer& writer = store_.writer();

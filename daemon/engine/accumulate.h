@@ -50,7 +50,6 @@ struct AccumulateOptions {
 class Accumulate final : public Mode {
  public:
   Accumulate(Store& store, const PeerBook& book, const AccumulateOptions& options, SegmentMs now);
-  ~Accumulate() override;
 
   Status on_table(Peer& peer, const PeerTable& table, SegmentMs now) override;
   void on_replaced(u16 old_no, const shm::Table& table, SegmentMs now) override;

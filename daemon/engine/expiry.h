@@ -131,6 +131,7 @@ bool ExpiryWheel::advance(Tick now, u32 budget, Look&& look) {
         continue;
       }
       // By number: look() may arm slots of tables that are new here.
+      // NOLINTNEXTLINE(modernize-loop-convert)
       for (std::size_t i = 0; i < list_.size(); ++i) {
         if (!drain(*list_[i], {level, fires}, budget, look)) {
           return false;
