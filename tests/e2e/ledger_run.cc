@@ -256,7 +256,7 @@ std::string LedgerRun::settle() {
 }
 
 std::string LedgerRun::finish() {
-  const std::string wrong = settle();
+  std::string wrong = settle();
   return wrong.empty() ? world_.lineq.verify() : wrong;
 }
 
@@ -288,7 +288,7 @@ std::string LedgerRun::run(Milliseconds how_long) {
       }
     }
     if (!setup_.reload_under_traffic) {
-      if (const std::string wrong = settle(); !wrong.empty()) {
+      if (std::string wrong = settle(); !wrong.empty()) {
         return wrong;
       }
       note("settled", "");
@@ -379,7 +379,7 @@ std::string LedgerRun::reload(std::size_t i) {
 
 std::string LedgerRun::kill_haproxy(std::size_t i) {
   Site& site = sites_[i];
-  if (const std::string wrong = settle(); !wrong.empty()) {
+  if (std::string wrong = settle(); !wrong.empty()) {
     return wrong;
   }
   note("kill HAProxy", site.haproxy->name());
@@ -390,11 +390,11 @@ std::string LedgerRun::kill_haproxy(std::size_t i) {
     other.open = &other != &site;
   }
   if (pick(4) == 0) {
-    if (const std::string wrong = end_lineqd(true); !wrong.empty()) {
+    if (std::string wrong = end_lineqd(true); !wrong.empty()) {
       return wrong;
     }
   }
-  if (const std::string wrong = pause_for(ms(pick(3) == 0 ? 0 : pick(2500))); !wrong.empty()) {
+  if (std::string wrong = pause_for(ms(pick(3) == 0 ? 0 : pick(2500))); !wrong.empty()) {
     return wrong;
   }
   if (!site.haproxy->start()) {
@@ -411,7 +411,7 @@ std::string LedgerRun::end_lineqd(bool kill) {
   } else if (const auto code = world_.daemon.stop(); code != 0) {
     return fmt::format("lineqd ended with {}", code.value_or(-1));
   }
-  if (const std::string wrong = pause_for(ms(pick(2) * pick(2000))); !wrong.empty()) {
+  if (std::string wrong = pause_for(ms(pick(2) * pick(2000))); !wrong.empty()) {
     return wrong;
   }
   return world_.start_daemon() ? "" : world_.trouble;
