@@ -312,7 +312,12 @@ void Accumulate::one(Peer& peer, Told& t, PeerTable& table, const Intake& intake
       fell |= in_doubt && (old_alive || !t.complete) && cells[counter.cell + i] < last;
     }
   }
-  t.lower |= fell && old_alive;
+  // What an earlier candidate told proves nothing: its table may have been overwritten since. And
+  // an heir may have lost some entries while nobody looked, but hardly most.
+  if (in_doubt && old_alive && old_epoch < t.undecided && update.in_lesson) {
+    ++(fell ? t.fell_rows : t.kept_rows);
+    t.lower = t.fell_rows > t.kept_rows;
+  }
   if (fell && !t.asked) {
     t.left_out = true;
     return;
@@ -413,6 +418,7 @@ void Accumulate::on_up(Peer& peer, SegmentMs now) {
   t.up = true;
   t.asked = t.taught = t.complete = t.sure = t.verify = false;
   t.heir = t.lower = t.left_out = t.settled = false;
+  t.fell_rows = t.kept_rows = 0;
   t.up_ms = now;
   t.doubts.clear();
   for (auto& intake : t.intake) {
@@ -500,6 +506,9 @@ void Accumulate::on_live(Peer& peer, SegmentMs now) {
   } else if (t.lower) {
     decide(peer, t, true, "its counters are lower than before", now);
   } else if (t.process.candidate_pid != 0 && t.process.pid != 0 && missing(t, now)) {
+    // Enough for the sums, which are made anew by and by. Not enough to count more: an heir may
+    // have lost entries while nobody looked.
+    t.doubts.clear();
     decide(peer, t, true, "it lacks entries of the process before", now);
   }
 }
@@ -514,6 +523,7 @@ bool Accumulate::ask_again(Peer& peer, SegmentMs now) {
   }
   t.sure = t.complete;
   t.taught = t.settled = t.verify = t.lower = t.left_out = false;
+  t.fell_rows = 0;  // they come again; the others are no longer in doubt
   return true;
 }
 

@@ -19,14 +19,14 @@
 //   goes on      a row it says it learned from another process: only the one before it can have
 //                taught it, as LineQ teaches no source tables
 //   begins at 0  it asked us to teach it, which an heir never does (peers-protocol 7.5); or, when
-//                it has told all it has, some counter of a living entry is lower than before, or,
-//                with another pid, an entry is missing
+//                it has told all it has, counters of most living entries are lower than before; or,
+//                with another pid, an entry is missing, which is enough for the sums and not for
+//                the doubts
 // An heir may come to us, and count, before the old process has handed over its table, which then
 // overwrites what the heir counted (peers-protocol 7.5). It says that it is not complete: it is
 // asked again until it is, and what speaks for a beginning at 0 counts in a lesson that began after
-// that. Meanwhile a candidate's row that fell is
-// left alone: either it will be overwritten, or all is told once more when the counters are known
-// to have begun at 0.
+// that. Meanwhile a candidate's row that fell is left alone: either it will be overwritten, or all
+// is told once more when the counters are known to have begun at 0.
 // One thread, no clock.
 #pragma once
 
@@ -107,9 +107,11 @@ class Accumulate final : public Mode {
     bool sure = false;      // and had it when it was asked
     bool verify = false;    // something speaks for a beginning at 0
     bool heir = false;      // it has rows it learned from the process before
-    bool lower = false;     // a counter of a living entry fell
+    bool lower = false;     // most living entries fell
     bool left_out = false;  // rows that have to be told again
     bool settled = false;   // its repetitions after that too
+    u64 fell_rows = 0;      // of the lesson: living entries with a counter that fell
+    u64 kept_rows = 0;      // of all its lessons: those without
     SegmentMs taught_ms = 0;
     SegmentMs up_ms = 0;
     SegmentMs down_ms = 0;

@@ -270,7 +270,7 @@ TEST_F(AccumulateTest, ABeginnerIsKnownByWhatItLacks) {
     beginner.finish_lesson();
   };
   world.pass(10'000);
-  EXPECT_EQ(total(world, "k"), 110U);
+  EXPECT_EQ(total(world, "k"), 60U);
   EXPECT_EQ(sum(world, "k"), 60U);
   EXPECT_EQ(sum(world, "other"), 0U);
   EXPECT_EQ(total(world, "other"), 3U);

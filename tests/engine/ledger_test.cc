@@ -390,9 +390,10 @@ TEST_P(LedgerChaosTest, TotalIsNeverAboveTruth) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, LedgerChaosTest, testing::Range(u64{1}, u64{41}));
-// A candidate after a candidate, of which one was the heir of the other.
-INSTANTIATE_TEST_SUITE_P(Found, LedgerChaosTest, testing::Values(236, 239));
+INSTANTIATE_TEST_SUITE_P(Seeds, LedgerChaosTest, testing::Range(u64{1}, u64{61}));
+// Heirs of heirs, and entries that were lost in between: found among many seeds.
+INSTANTIATE_TEST_SUITE_P(Found, LedgerChaosTest,
+                         testing::Values(198, 236, 239, 508, 601, 820, 3338, 3848));
 
 }  // namespace
 }  // namespace lineq::engine
