@@ -717,6 +717,7 @@ void Accumulate::tick(SegmentMs now) {
       }
     }
     if (!t.up && now - t.down_ms >= kForgetMs) {
+      t.down_ms = now;  // not to be looked at all the time
       forget(peer);
     }
   }
