@@ -85,7 +85,7 @@ Script growth() {
 
 Script widening() {
   Script script;
-  script.prefill = 6;
+  script.prefill = 100;
   script.operations.push_back({[](Writer& w) { (void)w.table_for(kWide, 10); }, [](Model&) {}});
   script.operations.push_back(put("new", 1));
   return script;
@@ -251,11 +251,11 @@ TEST_F(CrashPointsTest, TwoTablesAtOnce) {
 }
 
 TEST_F(CrashPointsTest, AGrowingIndex) {
-  EXPECT_GT(enumerate(growth(), 7), 300U);
+  EXPECT_GT(enumerate(growth(), 5), 500U);
 }
 
 TEST_F(CrashPointsTest, AWidenedTable) {
-  EXPECT_GT(enumerate(widening(), 1), 30U);
+  EXPECT_GT(enumerate(widening(), 1), 100U);
 }
 
 // Dying again while making whole what the first death left.
