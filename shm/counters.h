@@ -36,6 +36,13 @@ enum class PeerTableCounter : u16 {
   kCount
 };
 
+enum class RoomCounter : u16 {
+#define LINEQ_ROOM_COUNTER(name, kind, unit, help) name,
+#include "shm/counters.def"
+#undef LINEQ_ROOM_COUNTER
+  kCount
+};
+
 enum class CounterKind : u8 { kCounter, kGauge };
 
 struct CounterInfo {
@@ -71,6 +78,13 @@ inline constexpr std::array kPeerTableCounters{
   CounterInfo{#name, CounterKind::kind, unit, help},
 #include "shm/counters.def"
 #undef LINEQ_PEER_TABLE_COUNTER
+};
+
+inline constexpr std::array kRoomCounters{
+#define LINEQ_ROOM_COUNTER(name, kind, unit, help) \
+  CounterInfo{#name, CounterKind::kind, unit, help},
+#include "shm/counters.def"
+#undef LINEQ_ROOM_COUNTER
 };
 
 }  // namespace lineq::shm

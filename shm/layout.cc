@@ -21,9 +21,10 @@ class Fnv {
 u64 abi_hash() {
   Fnv h;
   h.add(kLayoutVersion);
-  for (const u64 size : {sizeof(RootLayout), sizeof(RootHeader), sizeof(ObjDesc), sizeof(TableDesc),
-                         sizeof(PeerDesc), sizeof(PeerTableDesc), sizeof(RoomDesc), sizeof(Intent),
-                         sizeof(IntentPart), sizeof(Bucket)}) {
+  for (const u64 size :
+       {sizeof(RootLayout), sizeof(RootHeader), sizeof(ObjDesc), sizeof(TableDesc),
+        sizeof(PeerDesc), sizeof(PeerTableDesc), sizeof(RoomDesc), sizeof(Intent),
+        sizeof(IntentPart), sizeof(Bucket), sizeof(LineDir), sizeof(LineSegment)}) {
     h.add(size);
   }
   for (const u64 offset : {offsetof(RootHeader, state),
@@ -49,7 +50,14 @@ u64 abi_hash() {
                            offsetof(PeerDesc, remote_name),
                            offsetof(PeerTableDesc, counters),
                            offsetof(PeerDesc, counters),
+                           offsetof(RoomDesc, line),
+                           offsetof(RoomDesc, name),
+                           offsetof(RoomDesc, language),
                            offsetof(RoomDesc, active),
+                           offsetof(RoomDesc, counters),
+                           offsetof(RoomDesc, wait_histogram),
+                           offsetof(LineDir, count),
+                           offsetof(LineSegment, bits),
                            offsetof(Intent, part),
                            offsetof(Intent, image)}) {
     h.add(offset);

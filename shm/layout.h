@@ -18,7 +18,7 @@
 namespace lineq::shm {
 
 inline constexpr u64 kMagic = 0x0100'0051'454e'494cULL;  // "LINEQ\0\0\1" in memory
-inline constexpr u32 kLayoutVersion = 2;
+inline constexpr u32 kLayoutVersion = 3;
 inline constexpr u64 kPage = 4096;
 
 inline constexpr u32 kMaxTables = 2048;      // parts and ledgers included
@@ -87,7 +87,10 @@ struct alignas(64) RootHeader {
   u32 peer_tables_high;
   u32 next_table_id;
   u32 mode;  // what the plain tables mean: 0 nothing yet, otherwise the daemon's mode + 1
-  u64 pad3[2];
+  // shift:32 | until:32, both Tick, one word so that a kill cannot part them. Room time = Tick -
+  // shift: each attach adds now - max(last heartbeat, until) to shift and makes until = now.
+  u64 visit_clock;
+  u64 pad3[1];
   // change feed (shm-design 14)
   alignas(64) u64 feed_intent;
   u64 feed_tail;
@@ -173,20 +176,49 @@ struct alignas(64) PeerTableDesc {
   u64 counters[6];  // PeerTableCounter
 };
 
-// One waiting room.
+// One waiting room. Rules and texts under `seq`; the numbers below are single words.
+enum class RoomState : u32 { kFree, kLive };
 struct alignas(64) RoomDesc {
   u32 seq;
-  u16 state, method;
-  u32 flags, users_table;
-  u32 capacity, new_per_minute, session_ms, hold_ms, grace_ms, refresh_ms;
-  u64 clock_shift_ms, shifted_until_ms, pacing_tat_ms;
+  u32 state;             // RoomState
+  u32 id;                // grows with each room made; (number, id) names a room for ever
+  u32 method_and_lapse;  // QueueingMethod | Lapse << 8
+  u32 flags;             // kRoomQueueAll ...
+  u32 capacity, new_per_minute, session_ms, hold_ms, grace_ms, refresh_ms, status_code;
+  ObjRef line;  // LineDir, 0 = nobody ever waited
+  u64 pad0;
   char name[128];
+  char host[256], path[256], message[256], template_path[256];
+  char language[16];
+  u64 pad1[6];
   alignas(64) u64 active;
-  u64 ready, waiting, front, admit_rate_milli, oldest_since_ms, pad1[2];
-  u64 totals[16];
-  u64 wait_histogram[24], stay_histogram[24];
-  ObjRef line;
-  u64 pad2[31];
+  u64 ready, waiting, front, admit_rate_milli, arrive_rate_milli, oldest_since, last_admitted_ms;
+  u64 pacing_tat_us;  // GCRA: theoretical arrival time of the next admission, microseconds since
+                      // creation
+  u64 pad2[7];
+  alignas(64) u64 counters[16];                // RoomCounter
+  u64 wait_histogram[20], stay_histogram[20];  // buckets of kRoomHistogramBounds; [19]: sum in ms
+  u64 pad3[24];
+};
+inline constexpr u32 kRoomQueueAll = 1, kRoomSuspended = 2, kRoomPaused = 4, kRoomFast = 8,
+                     kRoomFixedSession = 16;
+
+// A room's line (shm/line.h): the directory, and a segment for each 2^18 tickets.
+inline constexpr u32 kSegmentTickets = 1U << 18;
+inline constexpr u32 kLineSegments = 1024;
+struct alignas(64) LineDir {
+  u64 head;  // no ticket below waits
+  u64 pad0[7];
+  u64 tail;  // next ticket
+  u64 pad1[7];
+  u32 group[kLineSegments / 16];  // waiting in 16 segments
+  u32 count[kLineSegments];       // waiting in segment s, ring index s % 1024
+  ObjRef segment[kLineSegments];  // where it is, 0 = none
+};
+struct alignas(64) LineSegment {
+  u32 per16k[kSegmentTickets / 16384];
+  u16 per1k[kSegmentTickets / 1024];
+  u64 bits[kSegmentTickets / 64];
 };
 
 // The redo record: a change's whole outcome, written before the change is made (shm-design 15).
@@ -247,7 +279,9 @@ static_assert(offsetof(TableDesc, chunk) == 832 && offsetof(TableDesc, cur) == 1
 static_assert(offsetof(TableDesc, high_water) == 1088 && offsetof(TableDesc, counters) == 1152);
 static_assert(sizeof(PeerDesc) == 512 && offsetof(PeerDesc, counters) == 320);
 static_assert(sizeof(PeerTableDesc) == 64);
-static_assert(sizeof(RoomDesc) == 1024);
+static_assert(sizeof(RoomDesc) == 2048);
+static_assert(sizeof(LineDir) == 12672 && sizeof(LineSegment) == 33344);
+static_assert(static_cast<u32>(RoomCounter::kCount) <= 16);
 static_assert(sizeof(Intent) == 8384 && offsetof(Intent, image) == 192);
 static_assert(sizeof(Bucket) == 64);
 static_assert(static_cast<u32>(DaemonCounter::kCount) <= 64);
@@ -255,7 +289,7 @@ static_assert(static_cast<u32>(TableCounter::kCount) <= 16);
 static_assert(static_cast<u32>(PeerCounter::kCount) <= 24);
 static_assert(static_cast<u32>(PeerTableCounter::kCount) <= 6);
 
-inline constexpr u64 kRootBytes = u64{13} << 19;
+inline constexpr u64 kRootBytes = u64{15} << 19;
 static_assert(sizeof(RootLayout) <= kRootBytes);
 
 // FNV-1a over sizes, offsets and the data type list: catches what a version number forgets.

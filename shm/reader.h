@@ -24,6 +24,7 @@
 #include "shm/entry_view.h"
 #include "shm/feed.h"
 #include "shm/liveness.h"
+#include "shm/room.h"
 #include "shm/support/clock.h"
 #include "shm/support/result.h"
 
@@ -83,6 +84,13 @@ struct PeerTableInfo {
   u64 counter(PeerTableCounter c) const { return counters[static_cast<std::size_t>(c)]; }
 };
 
+// One waiting room, as of the last refresh().
+struct RoomInfo {
+  RoomNo no{0};
+  u32 id = 0;  // (no, id) names a room for ever
+  RoomSettings settings;
+};
+
 // State of one scan, also usable as a page cursor: `next` survives restarts of the reader.
 struct Scan {
   u32 next = 0;           // first slot not looked at
@@ -129,6 +137,23 @@ class Reader {
   TableStats stats(const TableInfo& table) const;
   std::vector<PeerInfo> peers() const;  // all that are not free
   std::vector<PeerTableInfo> peer_tables() const;
+
+  const std::vector<RoomInfo>& rooms() const;  // in order of number
+  // By exact name, then by a prefix of 31 bytes and more (HAProxy cuts keys) if only one room has
+  // it.
+  const RoomInfo* find_room(std::string_view name) const;
+  RoomNumbers numbers(const RoomInfo& room) const;
+  RoomHistogram wait_histogram(const RoomInfo& room) const;
+  RoomHistogram stay_histogram(const RoomInfo& room) const;
+  // How many wait before this ticket; nullopt: it does not wait (any more). True at some instant of
+  // the call, and never more than an earlier call said.
+  std::optional<u64> rank_of(const RoomInfo& room, Ticket ticket);
+  // The same for many in ascending order, in one pass over the line; kNoRank for those that do not
+  // wait.
+  static constexpr u64 kNoRank = ~u64{0};
+  void ranks_of(const RoomInfo& room, std::span<const Ticket> tickets, std::span<u64> ranks);
+  // Now, as visitors' deadlines count (visitor.h).
+  Tick room_time() const;
 
   // Exact key as stored (see EntryView::key). On kFound `copy` holds the slot and the view stays
   // valid as long as it does.

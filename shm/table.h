@@ -18,6 +18,7 @@
 
 namespace lineq::shm {
 
+class Line;
 class Writer;
 
 // How the cells of somebody's definition go into a table's slots. Columns the table lacks are
@@ -166,7 +167,14 @@ class Together {
   u64* update(Table& table, u32 slot, u32 tag);
   u64* insert(Table& table, std::span<const u8> key, u32 tag, SegmentMs now);
   u32 slot(u32 part) const { return changes_[part].slot; }
+  // At most one of these: the line's bit and counts change in the same step as the entries. join()
+  // takes the ticket that line.next_ticket() told.
+  void join(Line& line);
+  void leave(Line& line, Ticket ticket);
   void land(PeerNo origin, SegmentMs now);
+  // Without a record in the change feed: nobody is told. A record of the entry that is on its way
+  // still brings what the entry is by then.
+  void land_quietly(SegmentMs now);
 
  private:
   struct One {

@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "shm/feed.h"
+#include "shm/line.h"
+#include "shm/room.h"
 #include "shm/support/result.h"
 #include "shm/table.h"
 
@@ -115,6 +117,29 @@ class Writer {
   u64 peer_counter(PeerNo peer, PeerCounter c) const;
   void set_peer_counter(PeerNo peer, PeerCounter c, u64 value);
   void add_peer_counter(PeerNo peer, PeerCounter c, u64 by = 1);
+
+  // Rooms. Their numbers in the segment are what the owner last set, but for `waiting`, which is
+  // the line's. Visitors' states are entries of users tables (visitor.h) and are the owner's
+  // business. kInvalid: name empty, too long or there already; kExhausted: kMaxRooms.
+  Result<RoomNo> add_room(const RoomSettings& settings, SegmentMs now);
+  void set_room(RoomNo room, const RoomSettings& settings);  // the name stays
+  void drop_room(RoomNo room);                               // its line too; numbers are forgotten
+  const std::vector<RoomNo>& rooms() const;                  // live ones, in order of number
+  RoomSettings room_settings(RoomNo room) const;
+  Line& line(RoomNo room);
+  RoomNumbers room_numbers(RoomNo room) const;
+  void set_room_numbers(RoomNo room, const RoomNumbers& numbers);  // gauges; counters as well
+  void add_room_counter(RoomNo room, RoomCounter c, u64 by = 1);
+  RoomHistogram room_wait(RoomNo room) const;
+  RoomHistogram room_stay(RoomNo room) const;
+  void add_room_wait(RoomNo room, u64 ms);
+  void add_room_stay(RoomNo room, u64 ms);
+  // What pacing has to remember beyond a kill: microseconds since creation, 0 = nothing.
+  u64 room_pacing(RoomNo room) const;
+  void set_room_pacing(RoomNo room, u64 tat_us);
+  // See visitor.h. A tick of room time and one of the segment's differ by the same amount until the
+  // next attach.
+  Tick room_time(SegmentMs now) const;
 
   void set_counter(DaemonCounter c, u64 value);
   void add_counter(DaemonCounter c, u64 by = 1);
