@@ -268,5 +268,90 @@ TEST_F(NestedSettingsTest, DurationsAreShownAsWritten) {
   }
 }
 
+// ---- rooms and access --------------------------------------------------------------------------
+
+TEST_F(NestedSettingsTest, RoomsAreRead) {
+  const auto s = load(R"({"service_mode": "vwr",
+    "routes": [
+      {"name": "shop", "host": "shop.example", "total_active_users": 100,
+       "additional_routes": [{"host": "www.shop.example", "path": "/buy"}]},
+      {"host": "tickets.example", "path": "/live/", "queueing_method": "random"}],
+    "vwr_total_users": 7, "vwr_session_duration": "5"})");
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_TRUE(s->warnings.empty());
+  ASSERT_EQ(s->rooms.size(), 2U);
+  EXPECT_EQ(s->rooms[0].name, "shop");
+  EXPECT_EQ(s->rooms[0].capacity, 100U);
+  EXPECT_EQ(s->rooms[0].session_ms, 300'000U);
+  ASSERT_EQ(s->rooms[0].additional_routes.size(), 1U);
+  EXPECT_EQ(s->rooms[0].additional_routes[0].host, "www.shop.example");
+  EXPECT_EQ(s->rooms[1].name, "tickets_example_live_");
+  EXPECT_EQ(s->rooms[1].capacity, 7U);
+  const auto again = load(settings_json(*s));
+  ASSERT_TRUE(again.ok()) << again.error().what;
+  EXPECT_EQ(again->rooms, s->rooms);
+  EXPECT_TRUE(again->warnings.empty());
+}
+
+TEST_F(NestedSettingsTest, AnEmptyListOfRoutesIsTheDefaultRoom) {
+  const auto s = load(R"({"service_mode": "vwr", "routes": []})");
+  ASSERT_TRUE(s.ok());
+  ASSERT_EQ(s->rooms.size(), 1U);
+  EXPECT_EQ(s->rooms[0].name, kDefaultRoom);
+}
+
+TEST_F(NestedSettingsTest, MistakesInRoomsSayWhere) {
+  EXPECT_EQ(mistake("{\"routes\": [\n{\"name\": \"a\",\n\"total_active_users\": 0}]}"),
+            "3: routes[0].total_active_users: '0' is not allowed; allowed: 1 to 100000000");
+  EXPECT_EQ(
+      mistake("{\"routes\": {\"a\": \n{\"lapse\": []}}}"),
+      "2: routes.a.lapse: '[...]' is not allowed; allowed: requeue_head, requeue_tail or drop");
+  EXPECT_TRUE(
+      mistake(R"({"routes": {"a@b": {}}})").starts_with("1: routes.a@b.name: 'a@b' is not"));
+  EXPECT_EQ(mistake(R"({"routes": [{"name": "a"}, {"name": "a"}]})"),
+            "1: routes[1].name: 'a' is given twice");
+  EXPECT_EQ(mistake(R"({"routes": [{"name": "a", "NAME": "b"}]})"),
+            "1: routes[0].NAME: given twice");
+  EXPECT_EQ(mistake(R"({"routes": [{"path": "/"}]})"),
+            "1: routes[0].name: is missing; or a host and a path to make it of");
+  EXPECT_TRUE(mistake(R"({"routes": [5]})").starts_with("1: routes[0]: '5' is not allowed"));
+  EXPECT_TRUE(mistake(R"({"routes": 5})").starts_with("1: routes: '5' is not allowed"));
+  EXPECT_TRUE(
+      mistake(R"({"routes": [{"name": "a", "hold_seconds": 5}]})")
+          .starts_with("1: routes[0].hold_seconds: '5' is not allowed; allowed: more than"));
+  EXPECT_TRUE(mistake(R"({"routes": [{"name": "a", "additional_routes": [{"path": "x"}]}]})")
+                  .starts_with("1: routes[0].additional_routes[0].path: 'x' is not allowed"));
+  EXPECT_TRUE(mistake(R"({"routes": [{"name": "a", "additional_routes": [{"port": 5}]}]})")
+                  .starts_with("1: routes[0].additional_routes[0].port: '5' is not allowed"));
+  EXPECT_TRUE(mistake(R"({"routes": [{"name": "a", "additional_routes": 5}]})")
+                  .starts_with("1: routes[0].additional_routes: '5' is not allowed"));
+  const auto s = load(R"({"routes": [{"name": "a", "total_activ_users": 5}]})");
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->warnings, std::vector<std::string>{
+                             path_ + ":1: routes[0].total_activ_users: a room has no such field; "
+                                     "did you mean 'total_active_users'?; ignored"});
+}
+
+TEST_F(NestedSettingsTest, WhoMayControlIsRead) {
+  const auto s = load(R"({"control_access": [{"who": "4711", "commands": ["ask", "admit"]},
+      {"who": "@root", "commands": ["all"]}, {"who": "nobody-of-this-name", "commands": ["all"]}]})");
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  ASSERT_EQ(s->control_access.size(), 3U);
+  EXPECT_EQ(s->control_access[0].id, 4711U);
+  EXPECT_FALSE(s->control_access[0].group);
+  EXPECT_EQ(s->control_access[0].commands, (std::vector<std::string>{"ask", "admit"}));
+  EXPECT_TRUE(s->control_access[1].group);
+  EXPECT_EQ(s->control_access[1].id, 0U);
+  EXPECT_EQ(s->control_access[2].id, std::nullopt);
+  EXPECT_EQ(s->warnings.size(), 1U);
+  const auto again = load(settings_json(*s));
+  ASSERT_TRUE(again.ok()) << again.error().what;
+  EXPECT_EQ(again->control_access, s->control_access);
+  EXPECT_TRUE(mistake(R"({"control_access": [{"who": "x", "commands": ["fly"]}]})")
+                  .starts_with("1: control_access[0].commands[0]: 'fly' is not allowed"));
+  EXPECT_EQ(mistake(R"({"control_access": [{"commands": []}]})"),
+            "1: control_access[0].who: is missing; a user, or @ and a group");
+}
+
 }  // namespace
 }  // namespace lineq::cli

@@ -22,7 +22,10 @@ class SettingsTest : public testing::Test {
     for (const char* variable :
          {"LINEQ_INSTANCE", "LINEQ_CONTROL", "SERVICE_TCP_HOST", "SERVICE_TCP_PORT",
           "SERVICE_WEB_HOST", "SERVICE_WEB_PORT", "SERVICE_MODE", "LINEQ_PEER_NAME",
-          "LINEQ_SHM_OWNER", "LINEQ_LOG", "LINEQ_LOG_LEVEL"}) {
+          "LINEQ_SHM_OWNER", "LINEQ_LOG", "LINEQ_LOG_LEVEL", "LINEQ_STATE_DIR",
+          "LINEQ_ADMIN_TOKEN_FILE", "SERVICE_VWR_SESSION_DURATION", "SERVICE_VWR_TOTAL_USERS",
+          "SERVICE_VWR_TOTAL_ACTIVE_USERS", "SERVICE_VWR_ROOM_TABLE", "SERVICE_VWR_USERS_TABLE",
+          "SERVICE_TARGET_PORT"}) {
       ::unsetenv(variable);
     }
   }
@@ -72,7 +75,7 @@ TEST_F(SettingsTest, TheOriginalsFileIsUnderstood) {
     "tcp_host": "10.0.0.1", "TCP_PORT": "10000", "web_port": 9090, "Service_Mode": "agg",
     "peer_name": "lineQ",
     "vwr_inactivity_duration": 5,
-    "routes": {"shop": {"vwr_active_users": 20, "path": "/"}}
+    "routes": {"shop": {"vwr_active_users": 20, "path": "/"}}, "target_port": "8080"
   })");
   const Result<Settings> s = load();
   ASSERT_TRUE(s.ok()) << s.error().what;
@@ -80,9 +83,13 @@ TEST_F(SettingsTest, TheOriginalsFileIsUnderstood) {
   EXPECT_EQ(s->tcp_port, 10000);
   EXPECT_EQ(s->web_port, 9090);
   EXPECT_EQ(s->peer_name, "lineQ");
-  EXPECT_EQ(s->warnings, (std::vector<std::string>{
-                             path_ + ":4: vwr_inactivity_duration: belongs to mode vwr; ignored",
-                             path_ + ":5: routes: belongs to mode vwr; ignored"}));
+  EXPECT_TRUE(s->warnings.empty());
+  EXPECT_EQ(s->target_port, 8080);
+  EXPECT_EQ(s->session_ms, 300'000U);
+  ASSERT_EQ(s->rooms.size(), 1U);
+  EXPECT_EQ(s->rooms[0].name, "shop");
+  EXPECT_EQ(s->rooms[0].capacity, 20U);
+  EXPECT_EQ(s->rooms[0].session_ms, 300'000U);
 }
 
 TEST_F(SettingsTest, CommentsAndTrailingCommasAreAllowed) {
@@ -242,6 +249,66 @@ TEST_F(SettingsTest, TheSegmentsOwnerIsConfiguredOrThatOfTheSocketsDirectory) {
   const Result<Settings> named = load(Loader::kTool, {{"shm-owner", "root"}});
   ASSERT_TRUE(named.ok()) << named.error().what;
   EXPECT_EQ(segment_owner(*named), 0U);
+}
+
+TEST_F(SettingsTest, AWaitingRoomNeedsNoConfiguration) {
+  ::setenv("SERVICE_MODE", "vwr", 1);
+  const Result<Settings> bare = load();
+  ::setenv("SERVICE_VWR_TOTAL_USERS", "20", 1);
+  ::setenv("SERVICE_VWR_SESSION_DURATION", "0.5", 1);
+  ::setenv("SERVICE_VWR_USERS_TABLE", "visitors", 1);
+  ::setenv("SERVICE_VWR_ROOM_TABLE", "rooms", 1);
+  const Result<Settings> s = load();
+  ::setenv("SERVICE_VWR_SESSION_DURATION", "0", 1);
+  const Result<Settings> wrong = load();
+  for (const char* variable : {"SERVICE_MODE", "SERVICE_VWR_TOTAL_USERS", "SERVICE_VWR_ROOM_TABLE",
+                               "SERVICE_VWR_USERS_TABLE", "SERVICE_VWR_SESSION_DURATION"}) {
+    ::unsetenv(variable);
+  }
+  ASSERT_TRUE(bare.ok()) << bare.error().what;
+  EXPECT_EQ(bare->room_table, "room");
+  EXPECT_EQ(bare->users_table, "timestamps");
+  EXPECT_FALSE(bare->rooms_given);
+  EXPECT_FALSE(bare->total_users_given);
+  ASSERT_EQ(bare->rooms.size(), 1U);
+  EXPECT_EQ(bare->rooms[0].name, kDefaultRoom);
+  EXPECT_EQ(bare->rooms[0].capacity, 1U);
+  EXPECT_EQ(bare->rooms[0].session_ms, 60'000U);
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->room_table, "rooms");
+  EXPECT_EQ(s->users_table, "visitors");
+  EXPECT_TRUE(s->total_users_given);
+  ASSERT_EQ(s->rooms.size(), 1U);
+  EXPECT_EQ(s->rooms[0].capacity, 20U);
+  EXPECT_EQ(s->rooms[0].session_ms, 30'000U);
+  EXPECT_EQ(settings_json(*s).find("routes"), std::string::npos);
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_EQ(wrong.error().what,
+            "environment: SERVICE_VWR_SESSION_DURATION: '0' is not allowed; allowed: minutes, from "
+            "a second (0.017) to a day (1440)");
+}
+
+TEST_F(SettingsTest, TheUsersTableIsCalledAsTheOriginalDidWithAFile) {
+  write(R"({"service_mode": "vwr"})");
+  const Result<Settings> s = load();
+  ASSERT_TRUE(s.ok()) << s.error().what;
+  EXPECT_EQ(s->users_table, "user");
+  const Result<Settings> web = load(Loader::kWeb);
+  ASSERT_TRUE(web.ok()) << web.error().what;
+  EXPECT_EQ(web->users_table, "user");
+}
+
+TEST_F(SettingsTest, AnInstanceOfItsOwnHasAStateOfItsOwn) {
+  const Result<Settings> first = load();
+  const Result<Settings> second = load(Loader::kDaemon, {{"instance", "blue"}});
+  const Result<Settings> third =
+      load(Loader::kDaemon, {{"instance", "blue"}, {"state-dir", "/srv/lineq"}});
+  ASSERT_TRUE(first.ok() && second.ok() && third.ok());
+  EXPECT_EQ(first->state_dir, "/var/lib/lineq");
+  EXPECT_EQ(second->state_dir, "/var/lib/lineq/blue");
+  EXPECT_FALSE(second->state_dir_given);
+  EXPECT_EQ(third->state_dir, "/srv/lineq");
+  EXPECT_TRUE(third->state_dir_given);
 }
 
 TEST_F(SettingsTest, EachProgramHasTheOptionsThatConcernIt) {

@@ -28,6 +28,8 @@ namespace {
 
 constexpr std::size_t kLongestFile = std::size_t{1} << 20;
 constexpr std::size_t kLongestUnixPath = 107;  // sockaddr_un less its NUL
+constexpr std::size_t kLongestPath = 1000;
+constexpr std::string_view kStateDir = "/var/lib/lineq";
 
 // ---- values ------------------------------------------------------------------------------------
 
@@ -231,7 +233,23 @@ struct Row {
   std::string (*show)(const Settings&);  // "" = unset
 };
 
-// The file's keys tcp_host .. service_mode, and SERVICE_*, are those of the original LineQ.
+constexpr std::size_t kLongestTableName = 95;  // what the segment keeps of it
+constexpr std::string_view kTableName = "the name of a table, 1 to 95 characters without blanks";
+constexpr std::string_view kMinutes = "minutes, from a second (0.017) to a day (1440)";
+constexpr std::string_view kUsers = "1 to 100000000";
+
+constexpr std::string_view kModeKey = "service_mode";
+
+bool set_users(Settings& s, std::string_view v) {
+  s.total_users_given = true;
+  return number(v, 1, 100'000'000, s.total_users);
+}
+std::string shown_elsewhere(const Settings&) {
+  return {};
+}
+
+// The file's keys tcp_host .. service_mode, target_port and vwr_*, and SERVICE_*, are those of the
+// original LineQ.
 constexpr auto kRows = std::to_array<Row>({
     {"instance", "LINEQ_INSTANCE", "instance", 'n', "NAME", "default",
      "1 to 64 of A-Z a-z 0-9 _ . -", "which LineQ: names the segment and the control socket",
@@ -243,12 +261,29 @@ constexpr auto kRows = std::to_array<Row>({
      [](const Settings& s) { return s.instance; }},
     {"control", "LINEQ_CONTROL", "control", 0, "PATH", "/run/lineq/INSTANCE.sock",
      "an absolute path of at most 107 bytes",
-     "control socket; the owner of its directory owns the segment", kW | kT, false,
+     "control socket; the owner of its directory owns the segment", kD | kW | kT, false,
      [](Settings& s, std::string_view v) {
        s.control = v;
+       s.control_given = true;
        return absolute_path(v, kLongestUnixPath);
      },
      [](const Settings& s) { return s.control; }},
+    {"state_dir", "LINEQ_STATE_DIR", "state-dir", 0, "PATH", "/var/lib/lineq", "an absolute path",
+     "where rooms made while running and the log of changes are kept", kD, false,
+     [](Settings& s, std::string_view v) {
+       s.state_dir = v;
+       s.state_dir_given = true;
+       return absolute_path(v, kLongestPath);
+     },
+     [](const Settings& s) { return s.state_dir; }},
+    {"admin_token_file", "LINEQ_ADMIN_TOKEN_FILE", "admin-token-file", 0, "PATH",
+     "/etc/lineq/admin.token", "an absolute path", "token that changes of rooms over HTTP need", kW,
+     false,
+     [](Settings& s, std::string_view v) {
+       s.admin_token_file = v;
+       return absolute_path(v, kLongestPath);
+     },
+     [](const Settings& s) { return s.admin_token_file; }},
     {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", 0, "HOST", "localhost",
      "a host name, an address, or unix@/PATH", "where HAProxys connect", kD | kW, false,
      [](Settings& s, std::string_view v) {
@@ -281,10 +316,41 @@ constexpr auto kRows = std::to_array<Row>({
      "most of these from one address", kW, true,
      [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_per_address); },
      [](const Settings& s) { return std::to_string(s.web_max_per_address); }},
-    {"service_mode", "SERVICE_MODE", "mode", 0, "MODE", "agg", "agg, acc or vwr",
+    {kModeKey, "SERVICE_MODE", "mode", 0, "MODE", "agg", "agg, acc or vwr",
      "what to do with the tables", kD, false,
      [](Settings& s, std::string_view v) { return word(kModes, v, s.mode); },
      [](const Settings& s) { return text_of(kModes, s.mode); }},
+    {"target_port", "SERVICE_TARGET_PORT", "target-port", 0, "PORT", "80", "a port, 1 to 65535",
+     "mode vwr: port of the site, for the configuration that -c writes", kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.target_port); },
+     [](const Settings& s) { return std::to_string(s.target_port); }},
+    {"vwr_room_table", "SERVICE_VWR_ROOM_TABLE", "room-table", 0, "TABLE", "room", kTableName,
+     "mode vwr: HAProxy's table of rooms", kD | kW, false,
+     [](Settings& s, std::string_view v) {
+       s.room_table = v;
+       return clean(v, kLongestTableName);
+     },
+     [](const Settings& s) { return s.room_table; }},
+    {"vwr_users_table", "SERVICE_VWR_USERS_TABLE", "users-table", 0, "TABLE",
+     "timestamps; with a file that says service_mode vwr: user", kTableName,
+     "mode vwr: HAProxy's table of visitors", kD | kW, false,
+     [](Settings& s, std::string_view v) {
+       s.users_table = v;
+       return clean(v, kLongestTableName);
+     },
+     [](const Settings& s) { return s.users_table; }},
+    {"vwr_session_duration", "SERVICE_VWR_SESSION_DURATION", "session-duration", 0, "MINUTES", "1",
+     kMinutes, "mode vwr: a visitor may be idle for so long, where a room does not say", kD | kW,
+     true, [](Settings& s, std::string_view v) { return minutes(v, s.session_ms); },
+     [](const Settings& s) { return minutes_text(s.session_ms); }},
+    {"vwr_total_users", "SERVICE_VWR_TOTAL_USERS", "total-users", 0, "N", "1", kUsers,
+     "mode vwr: most visitors on the site at a time, where a room does not say", kD, true,
+     set_users, [](const Settings& s) { return std::to_string(s.total_users); }},
+    // Other names of the two in versions of the original.
+    {"vwr_inactivity_duration", nullptr, "", 0, "", "", kMinutes, "", kD | kW, true,
+     [](Settings& s, std::string_view v) { return minutes(v, s.session_ms); }, shown_elsewhere},
+    {"vwr_active_users", "SERVICE_VWR_TOTAL_ACTIVE_USERS", "", 0, "", "", kUsers, "", kD, true,
+     set_users, shown_elsewhere},
     {"peer_name", "LINEQ_PEER_NAME", "peer-name", 0, "NAME", "lineq",
      "1 to 128 printable characters without blanks", "our name in HAProxy's peers section", kD | kW,
      false,
@@ -340,11 +406,6 @@ constexpr auto kRows = std::to_array<Row>({
      [](Settings& s, std::string_view v) { return log_destination(v, s.log); },
      [](const Settings& s) { return log_destination_text(s.log); }},
 });
-
-// Keys of the original that belong to a mode which is not there: read over, with a word about it.
-constexpr auto kWaitingRoomKeys = std::to_array<std::string_view>(
-    {"target_port", "vwr_room_table", "vwr_users_table", "vwr_inactivity_duration",
-     "vwr_session_duration", "vwr_total_users", "vwr_active_users", "routes"});
 
 constexpr Option kConfigOption{"config", 'f', "FILE", "configuration file", kDefaultSettingsFile};
 
@@ -417,7 +478,8 @@ class FileHandler {
       seen_[i] = true;
       row_ = &*found;
       // The daemon checks the whole file, the others what concerns them.
-      skip_ = loader_ != Loader::kDaemon && (found->loaders & static_cast<u8>(loader_)) == 0;
+      skip_ = loader_ != Loader::kDaemon && (found->loaders & static_cast<u8>(loader_)) == 0 &&
+              !(loader_ == Loader::kWeb && found->key == kModeKey);  // names the users table
       return true;
     }
     const std::span<const NestedRow> nested = nested_rows();
@@ -436,12 +498,6 @@ class FileHandler {
     }
     skip_ = true;
     if (loader_ == Loader::kTool) {
-      return true;
-    }
-    if (std::any_of(kWaitingRoomKeys.begin(), kWaitingRoomKeys.end(),
-                    [&](std::string_view k) { return equal_ignoring_case(k, key); })) {
-      settings_.warnings.push_back(
-          fmt::format("{}: {}: belongs to mode vwr; ignored", here(), escaped(key)));
       return true;
     }
     std::vector<std::string_view> keys;
@@ -669,7 +725,7 @@ std::vector<Option> setting_options(Loader loader) {
     options.push_back(kConfigOption);
   }
   for (const Row& row : kRows) {
-    if (concerns(row, loader)) {
+    if (concerns(row, loader) && !row.option.empty()) {
       options.push_back({row.option, row.letter, row.argument, row.help, row.standard});
     }
   }
@@ -686,8 +742,9 @@ Result<Settings> load_settings(Loader loader, const CommandLine& line,
       !s) {
     return s.error();
   }
+  const Mode mode_in_file = settings.mode;
   for (const Row& row : kRows) {
-    const char* text = std::getenv(row.environment);
+    const char* text = row.environment == nullptr ? nullptr : std::getenv(row.environment);
     // An empty variable is the shell's way to say unset.
     if (text != nullptr && *text != '\0' && (loader == Loader::kDaemon || concerns(row, loader)) &&
         !row.set(settings, text)) {
@@ -696,13 +753,22 @@ Result<Settings> load_settings(Loader loader, const CommandLine& line,
   }
   for (const Row& row : kRows) {
     const std::optional<std::string_view> text =
-        concerns(row, loader) ? line.value(row.option) : std::nullopt;
+        concerns(row, loader) && !row.option.empty() ? line.value(row.option) : std::nullopt;
     if (text && !row.set(settings, *text)) {
       return wrong("command line", fmt::format("--{}", row.option), *text, row.allowed);
     }
   }
   if (settings.control.empty()) {
     settings.control = fmt::format("/run/lineq/{}.sock", settings.instance);
+  }
+  if (settings.state_dir.empty()) {
+    settings.state_dir = kStateDir;
+    if (settings.instance != "default") {
+      settings.state_dir += '/' + settings.instance;
+    }
+  }
+  if (settings.users_table.empty()) {
+    settings.users_table = mode_in_file == Mode::kWaitingRoom ? "user" : "timestamps";
   }
   complete_nested(settings);
   return settings;

@@ -18,11 +18,13 @@
 #include "tools/cli/addresses.h"
 #include "tools/cli/log.h"
 #include "tools/cli/options.h"
+#include "tools/cli/room_settings.h"
 
 namespace lineq::cli {
 
 inline constexpr u32 kHeartbeatMs = 3000;  // of the peers protocol; HAProxy closes after 5 s
 inline constexpr std::string_view kDefaultSettingsFile = "/etc/lineq/lineq.cfg";
+inline constexpr std::string_view kDefaultRoom = "default";
 
 enum class Mode : u8 { kAggregate, kAccumulate, kWaitingRoom };
 enum class FullTable : u8 { kEvict, kRefuse };
@@ -77,9 +79,26 @@ struct AggregateRule {
   Policy policy = Policy::kLatest;
 };
 
+// Who may give which commands over the control socket, beside root, lineqd's own user, the group
+// lineq-admin (all of it) and the group lineq (asking).
+struct ControlAccess {
+  std::string who;  // as written: "lineq-web", "4711", or a group: "@ops", "@4712"
+  bool group = false;
+  std::optional<u32> id;              // uid or gid; unset: there is nobody of that name here
+  std::vector<std::string> commands;  // names, "ask" or "all"
+
+  friend bool operator==(const ControlAccess&, const ControlAccess&) = default;
+};
+
 struct Settings {
   std::string instance = "default";  // 1..64 of [A-Za-z0-9_.-]
   std::string control;               // path of the control socket; empty until loaded
+  bool control_given = false;
+  std::vector<ControlAccess> control_access;
+  // Rooms made while running, and the log of what operators did; empty until loaded.
+  std::string state_dir;
+  bool state_dir_given = false;
+  std::string admin_token_file = "/etc/lineq/admin.token";  // of the room API
   std::string tcp_host = "localhost";
   u16 tcp_port = 11111;
   std::string web_host = "localhost";  // or unix@/path, then web_port means nothing
@@ -101,6 +120,17 @@ struct Settings {
   bool listeners_given = false;
   std::vector<DialSettings> peers;
   std::vector<AggregateRule> aggregate;
+  // Mode vwr.
+  u16 target_port = 80;             // of the site, for `lineqd -c`
+  std::string room_table = "room";  // what HAProxys call the two tables
+  // Empty until loaded: "user" if the file itself says service_mode vwr, otherwise "timestamps".
+  std::string users_table;
+  u32 session_ms = 60'000;  // of rooms that do not say
+  u32 total_users = 1;      // the same
+  bool total_users_given = false;
+  // `routes`; without any, in mode vwr, one room "default" of the two settings above.
+  std::vector<RoomSettings> rooms;
+  bool rooms_given = false;
   std::optional<u32> shm_owner;  // uid; unset = owner of the control socket's directory
   LogLevel log_level = LogLevel::kInfo;
   LogDestination log;

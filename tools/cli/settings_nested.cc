@@ -1,7 +1,11 @@
 #include "tools/cli/settings_nested.h"
 
+#include <grp.h>
+#include <pwd.h>
+
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include <fmt/core.h>
 
@@ -52,6 +56,15 @@ class NodeReader {
   Error twice(const Node& node, const std::string& path, std::string_view what) const {
     return {ErrorCode::kInvalid,
             fmt::format("{}: {}: '{}' is given twice", where_(node.offset), path, escaped(what))};
+  }
+
+  std::string at(const Node& node) const { return where_(node.offset); }
+  // What somebody else says about a field of `path`.
+  Error in(const Node& node, const std::string& path, std::string_view what) const {
+    return {ErrorCode::kInvalid, fmt::format("{}: {}.{}", at(node), path, what)};
+  }
+  void warn(const Node& node, const std::string& path, std::string_view what) const {
+    settings_.warnings.push_back(fmt::format("{}: {}.{}", at(node), path, what));
   }
 
   Status object(const Node& node, const std::string& path, std::initializer_list<Field> fields,
@@ -512,10 +525,210 @@ void show_aggregate(const Settings& settings, JsonWriter& json) {
   json.EndArray();
 }
 
-constexpr std::array<NestedRow, 3> kNested{
+// ---- rooms -------------------------------------------------------------------------------------
+
+constexpr std::string_view kRoutes =
+    R"(a list of rooms: [{"name": "shop", "host": "shop.example", "total_active_users": 100}])";
+constexpr std::string_view kRoom = R"({"name": NAME, "host": HOST, "total_active_users": N, ...})";
+
+Status read_room_routes(const NodeReader& reader, const Node& node, const std::string& path,
+                        RoomSettings& room) {
+  if (node.children.size() > kMostRoutes) {
+    return reader.wrong(node, path, fmt::format("a list of at most {} routes", kMostRoutes));
+  }
+  return reader.list(node, path, R"(a list of {"host": HOST, "path": PATH})",
+                     [&](const Node& child, const std::string& at) {
+                       if (child.kind != Node::Kind::kObject) {
+                         return Status(reader.wrong(child, at, R"({"host": HOST, "path": PATH})"));
+                       }
+                       RoomSettings route;
+                       for (const Node& field : child.children) {
+                         const bool known = equal_ignoring_case(field.key, "host") ||
+                                            equal_ignoring_case(field.key, "path");
+                         if (!known || field.kind != Node::Kind::kScalar) {
+                           return Status(reader.wrong(field, at + "." + escaped(field.key),
+                                                      R"({"host": HOST, "path": PATH})"));
+                         }
+                         if (Status s = set_room_field(field.key, field.text, route); !s) {
+                           return Status(reader.in(field, at, s.error().what));
+                         }
+                       }
+                       room.additional_routes.push_back({route.host, route.path});
+                       return Status();
+                     });
+}
+
+Status read_room_node(NodeReader& reader, const Node& node, const std::string& path,
+                      Settings& settings) {
+  if (node.kind != Node::Kind::kObject) {
+    return reader.wrong(node, path, kRoom);
+  }
+  RoomSettings room;
+  room.name = node.key;  // where `routes` is an object, as the original has it
+  room.capacity = 0;     // not given: filled in by complete_nested()
+  room.session_ms = 0;
+  if (!room.name.empty()) {
+    if (Status s = set_room_field("name", node.key, room); !s) {
+      return reader.in(node, path, s.error().what);
+    }
+  }
+  std::vector<std::string> seen;
+  for (const Node& field : node.children) {
+    const auto same = [&](const std::string& key) { return equal_ignoring_case(key, field.key); };
+    if (std::any_of(seen.begin(), seen.end(), same)) {
+      return Error{ErrorCode::kInvalid, fmt::format("{}: {}.{}: given twice", reader.at(field),
+                                                    path, escaped(field.key))};
+    }
+    seen.push_back(field.key);
+    if (equal_ignoring_case(field.key, "additional_routes")) {
+      if (Status s = read_room_routes(reader, field, path + ".additional_routes", room); !s) {
+        return s;
+      }
+      continue;
+    }
+    const std::string_view text = field.kind == Node::Kind::kScalar  ? std::string_view(field.text)
+                                  : field.kind == Node::Kind::kArray ? "[...]"
+                                                                     : "{...}";
+    const Status s = set_room_field(field.key, text, room);
+    if (!s && s.error().code == ErrorCode::kNotFound) {
+      reader.warn(field, path, s.error().what + "; ignored");
+    } else if (!s) {
+      return reader.in(field, path, s.error().what);
+    }
+  }
+  if (room.name.empty()) {
+    // What HAProxy's rules make of host and path.
+    if (Status s = set_room_field("name", room_name_of(room.host, room.path), room);
+        !s || room.host.empty()) {
+      return reader.missing(node, path, "name", "or a host and a path to make it of");
+    }
+  }
+  if (Status s = check_room(room); !s) {
+    return reader.in(node, path, s.error().what);
+  }
+  for (const RoomSettings& other : settings.rooms) {
+    if (other.name == room.name) {
+      return reader.twice(node, path + ".name", room.name);
+    }
+  }
+  settings.rooms.push_back(std::move(room));
+  return {};
+}
+
+Status read_rooms(const Node& node, const std::function<std::string(std::size_t)>& where,
+                  Settings& settings) {
+  NodeReader reader(where, settings);
+  settings.rooms_given = true;
+  if (node.kind == Node::Kind::kObject && node.children.size() <= kMostEntries) {
+    for (const Node& child : node.children) {
+      if (Status s = read_room_node(reader, child, "routes." + escaped(child.key), settings); !s) {
+        return s;
+      }
+    }
+    return {};
+  }
+  return reader.list(node, "routes", kRoutes, [&](const Node& child, const std::string& path) {
+    return read_room_node(reader, child, path, settings);
+  });
+}
+
+void show_rooms(const Settings& settings, JsonWriter& json) {
+  if (!settings.rooms_given) {
+    return;
+  }
+  json.Key("routes");
+  json.StartArray();
+  for (const RoomSettings& room : settings.rooms) {
+    const std::string text = room_json(room);
+    json.RawValue(text.data(), text.size(), rapidjson::kObjectType);
+  }
+  json.EndArray();
+}
+
+// ---- control_access ----------------------------------------------------------------------------
+
+constexpr std::string_view kAccess =
+    R"({"who": "lineq-web" or "@group", "commands": ["all", "ask", or names of commands]})";
+constexpr auto kCommands =
+    std::to_array<std::string_view>({"all", "ask", "info", "rooms", "room", "put_room",
+                                     "change_room", "remove_room", "admit", "revoke", "present"});
+
+void find_id(ControlAccess& access) {
+  std::string_view name = access.who;
+  access.group = name.starts_with('@');
+  if (access.group) {
+    name.remove_prefix(1);
+  }
+  u32 id = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+  if (error == std::errc() && end == name.data() + name.size()) {
+    access.id = id;
+  } else if (access.group) {
+    const group* found = ::getgrnam(std::string(name).c_str());
+    access.id = found == nullptr ? std::nullopt : std::optional<u32>(found->gr_gid);
+  } else {
+    const passwd* found = ::getpwnam(std::string(name).c_str());
+    access.id = found == nullptr ? std::nullopt : std::optional<u32>(found->pw_uid);
+  }
+}
+
+Status read_access(NodeReader& reader, const Node& node, const std::string& path,
+                   Settings& settings) {
+  ControlAccess access;
+  const auto commands = [&](const Node& n, const std::string& p) {
+    return reader.list(n, p, kAccess,
+                       reader.scalar("all, ask or the name of a command", [&](std::string_view t) {
+                         access.commands.emplace_back(t);
+                         return std::find(kCommands.begin(), kCommands.end(), t) != kCommands.end();
+                       }));
+  };
+  if (Status s = reader.object(node, path,
+                               {{"who", reader.name(access.who)}, {"commands", commands}}, kAccess);
+      !s) {
+    return s;
+  }
+  if (access.who.empty()) {
+    return reader.missing(node, path, "who", "a user, or @ and a group");
+  }
+  find_id(access);
+  if (!access.id) {
+    reader.warn(node, path + ".who", fmt::format("'{}' is nobody here", escaped(access.who)));
+  }
+  settings.control_access.push_back(std::move(access));
+  return {};
+  // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): it loses sight of std::function
+}
+
+Status read_control_access(const Node& node, const std::function<std::string(std::size_t)>& where,
+                           Settings& settings) {
+  NodeReader reader(where, settings);
+  return reader.list(node, "control_access", kAccess,
+                     [&](const Node& child, const std::string& path) {
+                       return read_access(reader, child, path, settings);
+                     });
+}
+
+void show_control_access(const Settings& settings, JsonWriter& json) {
+  if (settings.control_access.empty()) {
+    return;
+  }
+  json.Key("control_access");
+  json.StartArray();
+  for (const ControlAccess& access : settings.control_access) {
+    json.StartObject();
+    show_text(json, "who", access.who);
+    show_list(json, "commands", access.commands, itself);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+constexpr std::array<NestedRow, 5> kNested{
     {{kListenersKey, kListeners, read_listeners, show_listeners},
      {"peers", "a list of HAProxys to dial", read_peers, show_peers},
-     {"aggregate", R"(a list of {"from": TABLE, "to": TABLE})", read_aggregate, show_aggregate}}};
+     {"aggregate", R"(a list of {"from": TABLE, "to": TABLE})", read_aggregate, show_aggregate},
+     {"routes", kRoutes, read_rooms, show_rooms},
+     {"control_access", kAccess, read_control_access, show_control_access}}};
 
 }  // namespace
 
@@ -548,6 +761,17 @@ void complete_nested(Settings& settings) {
     if (peer.own_name.empty()) {
       peer.own_name = settings.peer_name;
     }
+  }
+  for (RoomSettings& room : settings.rooms) {
+    room.capacity = room.capacity == 0 ? settings.total_users : room.capacity;
+    room.session_ms = room.session_ms == 0 ? settings.session_ms : room.session_ms;
+  }
+  if (settings.rooms.empty() && settings.mode == Mode::kWaitingRoom) {
+    RoomSettings room;
+    room.name = kDefaultRoom;
+    room.capacity = settings.total_users;
+    room.session_ms = settings.session_ms;
+    settings.rooms.push_back(std::move(room));
   }
 }
 
