@@ -10,6 +10,14 @@
 
 namespace lineq::shm {
 
+// Intent::line_op: what a change does besides its parts.
+enum class LineOp : u32 {
+  kNone,
+  kJoin,   // `ticket` joins the line of `room`
+  kLeave,  // ... leaves it
+  kRules,  // the image is what stands under the sequence of `room`; there are no parts
+};
+
 #ifdef LINEQ_CRASH_POINTS
 inline u64 crash_countdown = 0;  // 0 = never
 inline u64 crash_points_passed = 0;

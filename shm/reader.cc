@@ -298,6 +298,7 @@ Result<Refreshed> Reader::refresh() {
   if (changed.directory) {
     t.directory_generation = directory;
     t.load_tables();
+    t.load_rooms();
   }
   if (objects != t.objects_generation) {
     t.objects_generation = objects;

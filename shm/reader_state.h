@@ -37,6 +37,7 @@ struct Reader::State {
   std::vector<TableInfo> tables;  // that HAProxys have
   std::vector<TableInfo> hidden;  // parts and ledgers
   std::vector<TableMaps> maps;
+  std::vector<RoomInfo> rooms;
   std::unordered_map<u32, Object> objects;  // by number; mapped on first use
 
   const Object* object(u32 number, u64 least_bytes);
@@ -46,6 +47,9 @@ struct Reader::State {
   std::optional<IndexPair> index_pair(const TableInfo& table) const;  // nullopt: the table is gone
   std::optional<BucketIndex> index(u32 number);
   void load_tables();
+  void load_rooms();
+  const LineDir* line(RoomNo room);  // nullptr: nobody ever waited, or it cannot be opened
+  const LineSegment* line_segment(const LineDir& dir, u64 no);
   void forget_retired_objects();
 };
 

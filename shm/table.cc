@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "shm/line_state.h"
 #include "shm/seqlock.h"
 #include "shm/writer_state.h"
 
@@ -822,7 +823,8 @@ void Table::recount() {
 
 // Into an empty table with more columns that nobody sees yet: no redo record, no sequence. Nothing
 // is told to the feed: values are the same.
-void Table::copy_entries_to(Table& wider, u64 now_ms) const {
+bool Table::copy_entries_to(Table& wider, u64 now_ms) const {
+  bool all = true;
   constexpr u32 kAhead = 16;  // entries whose buckets are on their way
   struct Next {
     u32 slot;
@@ -835,6 +837,7 @@ void Table::copy_entries_to(Table& wider, u64 now_ms) const {
     const auto target = wider.room_in_index(now_ms) ? wider.take_slot(now_ms) : std::nullopt;
     if (!target) {
       writer_.add_table_counter(wider.info_.no, TableCounter::refused);
+      all = false;
       return;
     }
     const EntryView entry = at(one.slot);
@@ -879,6 +882,7 @@ void Table::copy_entries_to(Table& wider, u64 now_ms) const {
     }
   }
   std::for_each(next.begin(), next.begin() + count, copy);
+  return all;
 }
 
 // --- several changes in one
@@ -927,9 +931,27 @@ u64* Together::insert(Table& table, std::span<const u8> key, u32 tag, SegmentMs 
   return image;
 }
 
-void Together::land(PeerNo origin, SegmentMs now) {
+void Together::join(Line& line) {
+  LINEQ_ASSERT(line_ == nullptr);
+  line_ = &line;
+  joins_ = true;
+  ticket_ = Ticket{line.parts_->dir()->tail};
+}
+void Together::leave(Line& line, Ticket ticket) {
+  LINEQ_ASSERT(line_ == nullptr && line.has(ticket));
+  line_ = &line;
+  joins_ = false;
+  ticket_ = ticket;
+}
+
+void Together::land_all() {
   Intent& intent = writer_.state_->layout->intent;
   intent.parts = count_;
+  if (line_ != nullptr) {
+    intent.line_op = static_cast<u32>(joins_ ? LineOp::kJoin : LineOp::kLeave);
+    intent.room = line_->parts_->room.value;
+    intent.ticket = ticket_.value;
+  }
   crash_point();
   store_release(intent.op, 1);
   crash_point();  // the record is complete before anything is touched
@@ -941,25 +963,52 @@ void Together::land(PeerNo origin, SegmentMs now) {
     at += words;
     crash_point();
   }
+  if (line_ != nullptr) {
+    if (joins_) {
+      line_->join(ticket_);
+    } else {
+      line_->leave(ticket_);
+    }
+    crash_point();
+    // Other changes do not store this word.
+    intent.line_op = static_cast<u32>(LineOp::kNone);
+    line_ = nullptr;
+  }
+  crash_point();
   store_release(intent.op, 0);
   crash_point();
-  for (u32 i = 0; i < count_; ++i) {
-    const One& one = changes_[i];
+}
+
+void Together::count_one(const One& one, SegmentMs now) {
+  u64* counters = one.table->parts_->desc.counters;
+  const auto bump = [&](TableCounter c) {
+    u64& cell = counters[static_cast<u32>(c)];
+    store_relaxed(cell, cell + 1);
+  };
+  bump(TableCounter::updates);
+  if (one.kind == PartKind::kInsert) {
+    bump(TableCounter::inserts);
+    if (one.table->parts_->next) {
+      (void)one.table->migrate_some(kBucketsPerInsert);
+    }
+  }
+  store_relaxed(counters[static_cast<u32>(TableCounter::last_update_ms)], now);
+}
+
+void Together::land(PeerNo origin, SegmentMs now) {
+  land_all();
+  for (const One& one : std::span(changes_).first(count_)) {
     const bool inserted = one.kind == PartKind::kInsert;
     one.table->record(inserted ? FeedKind::kInsert : FeedKind::kUpdate, one.slot, origin);
-    u64* counters = one.table->parts_->desc.counters;
-    const auto bump = [&](TableCounter c) {
-      u64& cell = counters[static_cast<u32>(c)];
-      store_relaxed(cell, cell + 1);
-    };
-    bump(TableCounter::updates);
-    if (inserted) {
-      bump(TableCounter::inserts);
-      if (one.table->parts_->next) {
-        (void)one.table->migrate_some(kBucketsPerInsert);
-      }
-    }
-    store_relaxed(counters[static_cast<u32>(TableCounter::last_update_ms)], now);
+    count_one(one, now);
+  }
+  count_ = 0;
+}
+
+void Together::land_quietly(SegmentMs now) {
+  land_all();
+  for (const One& one : std::span(changes_).first(count_)) {
+    count_one(one, now);
   }
   count_ = 0;
 }

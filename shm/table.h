@@ -134,7 +134,7 @@ class Table {
   Status adopt();
   void redo(const IntentPart& part, const u64* image);
   void recount();
-  void copy_entries_to(Table& wider, u64 now_ms) const;
+  bool copy_entries_to(Table& wider, u64 now_ms) const;  // false: not all, for want of memory
 
   Applied apply_one(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
                     SegmentMs now_ms);
@@ -185,11 +185,16 @@ class Together {
   };
 
   u64* add(const One& one);
+  void land_all();
+  void count_one(const One& one, SegmentMs now);
 
   Writer& writer_;
   std::array<One, kIntentParts> changes_{};
   u32 count_ = 0;
   u32 words_ = 0;
+  Line* line_ = nullptr;
+  bool joins_ = false;
+  Ticket ticket_{0};
 };
 
 // Into an image: its deadline (none: it never expires), and when it was changed.

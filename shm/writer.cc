@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <sys/random.h>
 
+#include "shm/intent.h"
 #include "shm/seqlock.h"
 #include "shm/writer_state.h"
 
@@ -319,6 +320,9 @@ Status Writer::adopt() {
     }
     s.live_tables.push_back(no);
   }
+  if (Status adopted = adopt_rooms(); !adopted) {
+    return adopted;
+  }
   const Intent& intent = s.layout->intent;
   if (intent.op == 1) {
     u32 at = 0;  // where the part's image is
@@ -332,6 +336,9 @@ Status Writer::adopt() {
       }
       at += part.words;
     }
+    redo_line();
+    crash_point();
+    s.layout->intent.line_op = static_cast<u32>(LineOp::kNone);
     crash_point();
     store_release(s.layout->intent.op, 0);
   }
@@ -366,6 +373,7 @@ Status Writer::adopt() {
     }
   }
   store_release(h.feed_tail, h.feed_intent);
+  stop_room_time(now());
   s.attached_as = clean ? Attach::kClean : Attach::kRecovered;
   return {};
 }
@@ -376,6 +384,9 @@ bool Writer::referenced(u32 dir) const {
   const ObjDesc& object = s.layout->objects[dir];
   if (object.number == h.feed.object || object.number == h.dictionary.object) {
     return true;
+  }
+  if (object.kind == static_cast<u16>(ObjectKind::kLine)) {
+    return line_uses(dir);
   }
   if (object.owner >= s.tables.size() || s.tables[object.owner] == nullptr) {
     return false;
@@ -512,6 +523,7 @@ Writer::Writer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Writer::~Writer() {
   // Tables wait for the provisioner's work on their objects before they go.
   state_->tables.clear();
+  state_->lines.clear();
 }
 
 Attach Writer::attached_as() const {
@@ -735,7 +747,15 @@ Result<TableFor> Writer::table_for(const TableDefinition& definition, SegmentMs 
   Table* table = made.value();
   const u16 no = table->info_.no;
   if (known != nullptr) {
-    known->copy_entries_to(*table, now);
+    const bool all = known->copy_entries_to(*table, now);
+    if (!all && role == TableRole::kUsers) {
+      // A visitor must not lose the place for a column's sake: the narrow table stays.
+      s.tables[no]->drop_memory();
+      s.tables[no].reset();
+      return Error{ErrorCode::kExhausted,
+                   fmt::format("table {}: no memory for all its visitors with more columns",
+                               definition.name)};
+    }
     for (u32 i = 0; i < static_cast<u32>(TableCounter::kCount); ++i) {
       const u64 carried = s.layout->tables[known->info_.no].counters[i];
       store_relaxed(s.layout->tables[no].counters[i], s.layout->tables[no].counters[i] + carried);

@@ -155,6 +155,7 @@ class Writer {
   bool work_some();
 
  private:
+  friend class Line;
   friend class Table;
   friend class Together;
   struct State;
@@ -173,6 +174,13 @@ class Writer {
   void move_peer_tables(u16 old_no, u32 old_id, const TableInfo& table);
   void publish_table(u16 no);
   void free_table(u16 no);
+
+  void write_rules(RoomNo room, const RoomDesc& rules);
+  void tell_room(RoomNo room);
+  Status adopt_rooms();
+  void redo_line();
+  bool line_uses(u32 dir) const;
+  void stop_room_time(SegmentMs now);
 
   std::unique_ptr<State> state_;
 };

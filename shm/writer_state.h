@@ -26,6 +26,8 @@ struct Writer::State {
   std::vector<std::unique_ptr<Table>>
       tables;  // by number; before `provisioner` dies they wait for their jobs
   std::vector<u16> live_tables;
+  std::vector<std::unique_ptr<Line>> lines;  // by room number
+  std::vector<RoomNo> rooms;                 // live ones
   Attach attached_as = Attach::kCreated;
   std::string attach_note;
 
