@@ -84,9 +84,9 @@ HttpAnswer request(u16 port, std::string_view target, std::string_view more_head
                    const std::function<void(std::string_view)>& on_body, Milliseconds patience) {
   HttpAnswer answer;
   const Fd fd = connect_tcp(port);
-  if (!fd.valid() || !send_all(fd, fmt::format("GET {} HTTP/1.1\r\nHost: test\r\nConnection: "
-                                               "close\r\n{}\r\n",
-                                               target, more_headers))) {
+  const std::string_view host = more_headers.starts_with("Host:") ? "" : "Host: test\r\n";
+  if (!fd.valid() || !send_all(fd, fmt::format("GET {} HTTP/1.1\r\n{}Connection: close\r\n{}\r\n",
+                                               target, host, more_headers))) {
     return answer;
   }
   const auto deadline = std::chrono::steady_clock::now() + patience;
@@ -135,8 +135,11 @@ HttpAnswer http_stream(u16 port, std::string_view target,
   return request(port, target, "", on_body, patience);
 }
 
-HttpBackend::HttpBackend()
-    : port_(free_port()), listener_(listen_tcp(port_)), thread_([this] { serve(); }) {}
+HttpBackend::HttpBackend(Answer answer)
+    : port_(free_port()),
+      listener_(listen_tcp(port_)),
+      answer_(std::move(answer)),
+      thread_([this] { serve(); }) {}
 
 HttpBackend::~HttpBackend() {
   stop_ = true;
@@ -169,10 +172,13 @@ void HttpBackend::serve() {
       for (std::size_t end = client.in.find("\r\n\r\n"); !close && end != std::string::npos;
            end = client.in.find("\r\n\r\n")) {
         const bool fail = client.in.find("fail=1") < client.in.find('\n');
+        const std::string head = client.in.substr(0, end + 4);
         client.in.erase(0, end + 4);
         ++requests_;
-        close = !send_all(client.fd, fmt::format("HTTP/1.1 {}\r\nContent-Length: 6\r\n\r\nhello\n",
-                                                 fail ? "500 Failed" : "200 OK"));
+        close = !send_all(client.fd,
+                          answer_ ? answer_(head)
+                                  : fmt::format("HTTP/1.1 {}\r\nContent-Length: 6\r\n\r\nhello\n",
+                                                fail ? "500 Failed" : "200 OK"));
       }
       if (close) {
         clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(i - 1));

@@ -19,6 +19,7 @@ struct HttpAnswer {
   bool complete = false;  // as its length, its chunks, or the end of the connection say
 };
 
+// `more_headers` may begin with another "Host:".
 HttpAnswer http_get(u16 port, std::string_view target, std::string_view more_headers = "",
                     Milliseconds patience = kPatience);
 
@@ -27,10 +28,13 @@ HttpAnswer http_stream(u16 port, std::string_view target,
                        const std::function<void(std::string_view)>& on_body,
                        Milliseconds patience = std::chrono::minutes(2));
 
-// Answers 200 with a short body until destroyed; 500 to a request line with "fail=1" in it.
+// Answers 200 with a short body until destroyed; 500 to a request line with "fail=1" in it. Or what
+// the function answers, which gets a request's head, on the backend's own thread.
 class HttpBackend {
  public:
-  HttpBackend();
+  using Answer = std::function<std::string(std::string_view head)>;
+
+  explicit HttpBackend(Answer answer = nullptr);
   HttpBackend(const HttpBackend&) = delete;
   HttpBackend& operator=(const HttpBackend&) = delete;
   ~HttpBackend();
@@ -42,6 +46,7 @@ class HttpBackend {
 
   u16 port_;
   Fd listener_;
+  Answer answer_;
   std::atomic<bool> stop_{false};
   std::atomic<u64> requests_{0};
   std::thread thread_;

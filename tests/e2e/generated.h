@@ -1,0 +1,21 @@
+// What `lineqd -c` writes, with the addresses of a test, for Haproxy::Setup::config.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/haproxy_config.h"
+
+namespace lineq::test {
+
+// Places for {name}, {stats}, {peers}, {http}, {tcp}, {web} and {backend}.
+std::string generated_config(const std::vector<cli::RoomSettings>& rooms,
+                             daemon::HaproxyChoices choices = {});
+
+cli::RoomSettings a_room(std::string name, std::string host = "", std::string path = "/");
+
+// `text` with `from`, which must be in it, replaced once.
+std::string with(std::string text, std::string_view from, std::string_view to);
+
+}  // namespace lineq::test
