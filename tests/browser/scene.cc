@@ -5,6 +5,7 @@
 //   busy      HAProxys with traffic, tables with entries
 //   trouble   one HAProxy is down, one silent and behind
 //   wrong     tables that are missing or defined otherwise, and impossible values
+//   rooms     waiting rooms, one busy, one paused, one with a hostile name
 //   fill N    table `many` with N entries
 //   stall     the heartbeat stops
 //   die       the daemon is gone, as after a kill
@@ -20,6 +21,7 @@
 
 #include <fmt/format.h>
 
+#include "shm/visitor.h"
 #include "tests/shm/segment.h"
 #include "tests/support/process.h"
 
@@ -99,6 +101,33 @@ class Scene {
     set(0, addresses_, PeerTableCounter::refused_values, 12);
   }
 
+  void rooms() {
+    shm::RoomSettings shop;
+    shop.name = "shop_example_com_";
+    shop.host = "shop.example.com";
+    shop.capacity = 500;
+    shop.new_per_minute = 120;
+    shop.session_ms = 600'000;
+    shop.message = "Tickets for the second night are sold out.";
+    rooms_.push_back(*writer_->add_room(shop, writer_->now()));
+    shm::RoomSettings paused;
+    paused.name = "presale_example_com_";
+    paused.host = "presale.example.com";
+    paused.method = shm::QueueingMethod::kRandom;
+    paused.paused = true;
+    paused.capacity = 50;
+    rooms_.push_back(*writer_->add_room(paused, writer_->now()));
+    shm::RoomSettings hostile;
+    hostile.name = "\"><img src=x onerror=alert(1)>";
+    hostile.queue_all = true;
+    rooms_.push_back(*writer_->add_room(hostile, writer_->now()));
+    const auto made = writer_->table_for(visitors_, writer_->now(), shm::TableRole::kUsers);
+    for (u32 i = 0; i < 1834; ++i) {
+      queue(*made->table, fmt::format("{:08x}@shop_example_com_", i), rooms_[0]);
+    }
+    move_rooms();
+  }
+
   void fill(u32 n) {
     shm::Table& table = *writer_->table_for(many_, writer_->now())->table;
     const shm::ColumnMap columns(many_, table.info());
@@ -125,6 +154,7 @@ class Scene {
   void stall() { beating_ = false; }
   void die() {
     writer_.reset();
+    rooms_.clear();
     busy_ = false;
     trouble_ = false;
   }
@@ -140,6 +170,7 @@ class Scene {
       return;
     }
     ++ticks_;
+    move_rooms();
     for (std::size_t i = 0; i < peers_.size(); ++i) {
       if (trouble_ && (i == 1 || i == 2)) {
         continue;
@@ -156,6 +187,47 @@ class Scene {
   }
 
  private:
+  // A new visitor at the end of the line.
+  void queue(shm::Table& table, std::string_view key, RoomNo room) {
+    const SegmentMs now = writer_->now();
+    shm::Line& line = writer_->line(room);
+    const auto ticket = line.next_ticket(now);
+    shm::Together change(*writer_);
+    u64* image = ticket ? change.insert(table, shm::bytes(key), table.tag_of(shm::bytes(key)), now)
+                        : nullptr;
+    if (image == nullptr) {
+      fmt::print(stderr, "scene: no memory for a visitor\n");
+      std::exit(1);
+    }
+    const Tick time = writer_->room_time(now);
+    const shm::Visitor visitor{
+        shm::VisitorState::kWaiting, false, room, *ticket, time + 300'000, time};
+    const u32 at = table.info().geometry.ext_offset / 8U;
+    image[at] = visitor.word0();
+    image[at + 1] = visitor.word1();
+    shm::put_times(image, std::nullopt, tick_of(now));
+    change.join(line);
+    change.land_quietly(now);
+  }
+  void move_rooms() {
+    if (rooms_.empty()) {
+      return;
+    }
+    shm::RoomNumbers numbers = writer_->room_numbers(rooms_[0]);
+    numbers.active = 480 + ticks_ % 17;
+    numbers.ready = 3 + ticks_ % 4;
+    numbers.admit_rate_milli = 118'400;
+    numbers.arrive_rate_milli = 240'700;
+    numbers.oldest_since = writer_->room_time(writer_->now()) - 912'000;
+    numbers.last_admitted_ms = writer_->now();
+    using C = shm::RoomCounter;
+    for (const auto& [counter, value] :
+         {std::pair{C::issued, 20'344 + ticks_}, std::pair{C::admitted, u64{17'020}},
+          std::pair{C::abandoned, u64{1'012}}, std::pair{C::expired, u64{16'535}}}) {
+      numbers.counters.at(static_cast<std::size_t>(counter)) = value;
+    }
+    writer_->set_room_numbers(rooms_[0], numbers);
+  }
   void add_peer(std::string_view name, std::string_view address, u64 pid) {
     shm::PeerIdentity identity;
     identity.remote_name = name;
@@ -187,11 +259,14 @@ class Scene {
              1'800'000);
   const shm::TableDefinition sticky_ =
       define("/section/sticky", KeyType::kString, 65, {shm::kServerKey, shm::kGpc}, 86'400'000, 3);
+  const shm::TableDefinition visitors_ =
+      define("visitors", KeyType::kString, 73, {shm::kGpc1}, 600'000);
   const shm::TableDefinition many_ = define("many", KeyType::kString, 37, {shm::kGpc1}, 3'600'000);
 
   std::string instance_;
   std::unique_ptr<shm::Writer> writer_;
   std::vector<PeerNo> peers_;
+  std::vector<RoomNo> rooms_;
   bool beating_ = false;
   bool busy_ = false;
   bool trouble_ = false;
@@ -207,6 +282,8 @@ void obey(Scene& scene, const std::string& line) {
     scene.trouble();
   } else if (line == "wrong") {
     scene.wrong();
+  } else if (line == "rooms") {
+    scene.rooms();
   } else if (line == "stall") {
     scene.stall();
   } else if (line == "die") {

@@ -41,6 +41,8 @@ describe('every state in every dress', () => {
      ready: (page) => page.locator('#entries tbody tr').first().isVisible()},
     {name: 'haproxy', play: [], words: 'All well', fragment: '#haproxy=1',
      ready: (page) => page.locator('#told tbody tr').first().isVisible()},
+    {name: 'rooms', play: ['rooms'], words: 'All well', fragment: '#room=shop_example_com_',
+     ready: async (page) => (await page.locator('#room-chart canvas').count()) > 0},
     {name: 'wrong', play: ['wrong'], words: 'need attention', fragment: '#haproxy=2',
      ready: async (page) => (await page.locator('#told').textContent()).includes('missing')},
     {name: 'trouble', play: ['trouble'], words: 'need attention'},
@@ -228,6 +230,68 @@ describe('a page that stays open', () => {
     assert.match(problems, /hap-fra1 .* has told nothing about table users for 12 min, while others do\./);
     assert.match(problems, /hap-fra2 .* has told nothing about table users yet, while others do\./);
     await context.close();
+    await other.close();
+  });
+
+  it('shows waiting rooms, one with its last hour, and passes on what the operator wants', async () => {
+    const other = await new Stage().open();
+    await other.play('open', 'busy', 'rooms');
+    const desk = await open(other);
+    const rooms = desk.locator('#rooms tbody tr');
+    await until(async () => (await rooms.count()) === 3, 'rooms');
+    const row = await rooms.filter({hasText: 'shop_example_com_'}).textContent();
+    assert.match(row, /shop\.example\.com\/open/);
+    assert.match(row, /4[89]\d of 500[3-6]1,83415 min118240|4[89]\d of 500[3-6]1,83415 min118241/);
+    assert.match(await rooms.filter({hasText: 'presale'}).textContent(), /paused: nobody is called/);
+    assert.match(await rooms.first().textContent(), /"><img src=x onerror=alert\(1\)>/);
+    await desk.getByRole('button', {name: 'shop_example_com_'}).click();
+    await until(() => desk.locator('#room-chart canvas').first().isVisible(), 'the chart');
+    assert.match(await desk.locator('#room-note').textContent(), /at most 120 new a minute · sessions of 10 min/);
+    assert.equal(await desk.locator('#room-capacity').inputValue(), '500');
+
+    const sent = [];
+    await desk.route('**/waiting_rooms/**', async (r) => {
+      const request = r.request();
+      sent.push([request.method(), new URL(request.url()).pathname, request.headers().authorization,
+                 request.postDataJSON()]);
+      const good = request.headers().authorization === 'Bearer right';
+      await r.fulfill({status: good ? 200 : 403, json: good ?
+        {success: true, errors: [], messages: [], result: {admitted: 7, revoked: 1}} :
+        {success: false, errors: [{code: 403, message: 'the token is wrong'}], messages: [], result: null}});
+    });
+    const answer = (words) => until(async () => (await desk.locator('#room-answer').textContent()).includes(words), words);
+    await desk.getByRole('button', {name: 'Pause'}).click();
+    await answer('token is missing');
+    assert.equal(sent.length, 0);
+    await desk.getByLabel('Admin token').fill('wrong');
+    await desk.getByRole('button', {name: 'Pause'}).click();
+    await answer('the token is wrong');
+    await desk.getByLabel('Admin token').fill('right');
+    await desk.getByRole('button', {name: 'Pause'}).click();
+    await answer('Paused');
+    await desk.getByLabel('Places').fill('700');
+    await desk.getByRole('button', {name: 'Set', exact: true}).click();
+    await answer('Set.');
+    await desk.getByLabel('Call the next').fill('7');
+    await desk.getByRole('button', {name: 'Call', exact: true}).click();
+    await answer('7 visitors called.');
+    await desk.getByLabel('Session').fill('abc');
+    await desk.getByRole('button', {name: 'End it'}).click();
+    await answer('1 session ended.');
+    await desk.getByLabel('Message').fill('Back at noon');
+    await desk.getByRole('button', {name: 'Show it'}).click();
+    await answer('Shown to all');
+    const path = '/waiting_rooms/shop_example_com_';
+    assert.deepEqual(sent.slice(1), [
+      ['PATCH', path, 'Bearer right', {paused: true}],
+      ['PATCH', path, 'Bearer right', {total_active_users: 700, new_users_per_minute: 120}],
+      ['POST', path + '/actions', 'Bearer right', {action: 'admit', count: 7}],
+      ['POST', path + '/actions', 'Bearer right', {action: 'revoke', session: 'abc'}],
+      ['PATCH', path, 'Bearer right', {message: 'Back at noon'}]]);
+    assert.match(await desk.locator('#room-token').getAttribute('type'), /password/);
+    await desk.locator('#room-close').click();
+    assert.equal(await desk.locator('#room-section').isVisible(), false);
+    await close(desk);
     await other.close();
   });
 

@@ -356,8 +356,12 @@ TEST_F(ProgramTest, PromtoolFindsNothingToSay) {
     const auto peer = writer_->peer_up(identity, writer_->now());
     writer_->set_peer_counter(*peer, shm::PeerCounter::last_received_ms, writer_->now() + 1);
   }
+  shm::RoomSettings room;
+  room.name = "shop";
+  writer_->add_room_wait(*writer_->add_room(room, writer_->now()), 1000);
   const Process web = start();
   EXPECT_TRUE(shows("/metrics", "lineq_peer_up"));
+  EXPECT_TRUE(shows("/metrics", "lineq_room_wait_seconds_count{room=\"shop\"} 1"));
   const test::Finished got = test::run(
       {{LINEQ_SOURCE_DIR "/tests/webui/get-promtool", LINEQ_SOURCE_DIR "/build/cache/promtool"},
        {},

@@ -1,9 +1,7 @@
 // The status page. Everything it shows comes from /status.json, pushed once a second as events from
-// /status/events, polled when events do not get through. Text from strangers only ever becomes text
-// nodes.
+// /status/events, polled when events do not get through.
 'use strict';
 
-const $ = (id) => document.getElementById(id);
 const LATE_MS = 4500;        // without news for so long, ask
 const POLL_MS = 3000;
 const GONE_MS = 3600 * 1000; // a HAProxy away for longer is not on show
@@ -13,129 +11,6 @@ const LAG = 10000;
 const IN_SYNC = ['complete', 'partial'];
 const PAGE = 50;
 const MOST_PROBLEMS = 20;
-
-// ---- words and numbers -------------------------------------------------------------------------
-
-const whole = new Intl.NumberFormat('en-US', {maximumFractionDigits: 0});
-const tenth = new Intl.NumberFormat('en-US', {minimumFractionDigits: 1, maximumFractionDigits: 1});
-
-function rate(n) {
-  if (n === null || n === undefined) return '–';
-  return n === 0 ? '0' : n < 10 ? tenth.format(n) : whole.format(n);
-}
-function bytes(n) {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let i = 0;
-  while (n >= 1024 && i + 1 < units.length) { n /= 1024; ++i; }
-  return (i === 0 || n >= 100 ? whole : tenth).format(n) + ' ' + units[i];
-}
-// 0.4 s is 'now': nothing should flicker.
-function span(ms) {
-  const s = Math.floor(ms / 1000);
-  if (s < 1) return 'now';
-  if (s < 60) return s + ' s';
-  if (s < 3600) return Math.floor(s / 60) + ' min' + (s < 600 ? ' ' + s % 60 + ' s' : '');
-  if (s < 86400) return Math.floor(s / 3600) + ' h ' + Math.floor(s % 3600 / 60) + ' min';
-  return Math.floor(s / 86400) + ' d ' + Math.floor(s % 86400 / 3600) + ' h';
-}
-// In a sentence.
-const during = (ms) => ms < 1000 ? 'less than a second' : span(ms);
-function duration(ms) {
-  if (ms === 0) return 'never';
-  for (const [unit, size] of [['d', 86400000], ['h', 3600000], ['min', 60000], ['s', 1000]]) {
-    if (ms >= size && ms % size === 0) return ms / size + ' ' + unit;
-  }
-  return ms < 1000 ? ms + ' ms' : span(ms);
-}
-const clock = (ms) => new Date(ms).toLocaleTimeString();
-const exact = (ms) => new Date(ms).toLocaleString(undefined, {dateStyle: 'medium', timeStyle: 'medium'});
-const plural = (n, word) => whole.format(n) + ' ' + word + (n === 1 ? '' : 's');
-
-// ---- the document ------------------------------------------------------------------------------
-
-function text(node, s) {
-  s = String(s);
-  if (node.textContent !== s) node.textContent = s;
-}
-function title(node, s) {
-  if (node.title !== s) node.title = s;
-}
-function flag(node, name, on) {
-  if (node.classList.contains(name) !== on) node.classList.toggle(name, on);
-}
-function make(tag, className, content) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (content !== undefined) node.textContent = content;
-  return node;
-}
-function sign(node, kind) {
-  const wanted = 'sign ' + kind;
-  if (node.className !== wanted) node.className = wanted;
-}
-// A span of time up to now, exact on hover.
-function since(node, ms, now) {
-  if (ms === null || ms === undefined) {
-    text(node, ms === null ? '–' : '');
-    title(node, '');
-    return;
-  }
-  text(node, span(ms));
-  title(node, exact(now - ms));
-}
-
-// Rows kept by key: what does not change is not touched, so nothing jumps and a selection stays.
-class Rows {
-  constructor(body, build) {
-    this.body = body;
-    this.build = build;
-    this.rows = new Map();
-  }
-  show(items, key, update) {
-    const seen = new Set();
-    let at = this.body.firstElementChild;
-    for (const item of items) {
-      const k = key(item);
-      seen.add(k);
-      let row = this.rows.get(k);
-      if (!row) {
-        row = this.build(item);
-        this.rows.set(k, row);
-      }
-      update(row, item);
-      if (row.node === at) {
-        at = at.nextElementSibling;
-      } else {
-        this.body.insertBefore(row.node, at);
-      }
-    }
-    for (const [k, row] of this.rows) {
-      if (!seen.has(k)) {
-        row.node.remove();
-        this.rows.delete(k);
-      }
-    }
-  }
-}
-
-function cell(row, className, label) {
-  const td = make('td', className);
-  td.setAttribute('role', 'cell');
-  td.dataset.label = label;
-  row.append(td);
-  return td;
-}
-function tableRow() {
-  const tr = make('tr');
-  tr.setAttribute('role', 'row');
-  return tr;
-}
-function pair(cellNode) {
-  const main = make('span');
-  const sub = make('span', 'sub');
-  cellNode.append(main, sub);
-  return {main, sub};
-}
 
 // ---- HAProxys ----------------------------------------------------------------------------------
 
@@ -339,6 +214,7 @@ function problemsOf(s) {
       if (!isGone(p)) peerProblems(p, (key, words) => add(key + ' ' + p.record, words));
     }
   }
+  roomProblems(s, add);
   for (const t of s.tables) {
     if (grew('refused ' + t.name, t.refused) > 0) {
       add('refused ' + t.name, 'Table ' + t.name + ' is full and refuses new entries.');
@@ -539,7 +415,7 @@ function show(s) {
   showTeach(s);
   showMachine(s);
   for (const id of ['figures', 'peers-section', 'tables-section']) $(id).hidden = !attached;
-  if (!attached) $('told-section').hidden = true;
+  if (!attached) for (const id of ['told-section', 'rooms-section', 'room-section']) $(id).hidden = true;
   $('machine-section').hidden = false;
   if (!attached) return;
 
@@ -556,6 +432,7 @@ function show(s) {
   text(toggle, showGone ? 'Hide HAProxys gone for more than an hour' :
        'Show ' + gone.length + ' gone for more than an hour');
 
+  showRooms(s, now, stale);
   showTold(s, now, stale);
 
   const tables = [...s.tables].sort((a, b) => a.name.localeCompare(b.name));
@@ -706,6 +583,7 @@ async function loadEntries(cursor) {
 }
 
 function route() {
+  routeRoom();
   const haproxy = /^#haproxy=(\d+)$/.exec(location.hash);
   told = haproxy ? Number(haproxy[1]) : null;
   if (latest && latest.segment.attached) show(latest);

@@ -253,6 +253,71 @@ void peers(Exposition& out, const shm::Reader& reader) {
   peer_tables(out, reader, all, labels);
 }
 
+void rooms(Exposition& out, const shm::Reader& reader) {
+  struct Room {
+    std::string name;
+    const shm::RoomInfo* info;
+    shm::RoomNumbers numbers;
+  };
+  std::vector<Room> all;
+  for (const shm::RoomInfo& info : reader.rooms()) {
+    std::string scratch;
+    all.push_back(
+        {std::string(escaped_view(info.settings.name, scratch)), &info, reader.numbers(info)});
+  }
+  const auto series = [&](std::string_view name, std::string_view type, std::string_view help,
+                          const auto& value) {
+    out.metric(name, type, help);
+    for (const Room& room : all) {
+      out.sample({{"room", room.name}}, value(room));
+    }
+  };
+  series("lineq_room_capacity", "gauge", "most visitors inside",
+         [](const Room& r) { return u64{r.info->settings.capacity}; });
+  series("lineq_room_active", "gauge", "visitors inside",
+         [](const Room& r) { return r.numbers.active; });
+  series("lineq_room_ready", "gauge", "visitors who were called and are not inside yet",
+         [](const Room& r) { return r.numbers.ready; });
+  series("lineq_room_queued", "gauge", "visitors who wait",
+         [](const Room& r) { return r.numbers.waiting + r.numbers.front; });
+  series("lineq_room_oldest_waiter_seconds", "gauge",
+         "how long the visitor who has waited longest has waited; 0 when nobody waits",
+         [&](const Room& r) {
+           const i32 ms = tick_diff(reader.room_time(), static_cast<Tick>(r.numbers.oldest_since));
+           const bool anybody = r.numbers.waiting + r.numbers.front != 0;
+           return anybody && ms > 0 ? seconds(static_cast<u64>(ms)) : 0.0;
+         });
+  series("lineq_room_admission_rate", "gauge", "visitors called per second, weighted mean",
+         [](const Room& r) { return static_cast<double>(r.numbers.admit_rate_milli) / 60'000.0; });
+  series("lineq_room_arrival_rate", "gauge", "visitors who came per second, weighted mean",
+         [](const Room& r) { return static_cast<double>(r.numbers.arrive_rate_milli) / 60'000.0; });
+  for (std::size_t i = 0; i < shm::kRoomCounters.size(); ++i) {
+    const shm::CounterInfo& info = shm::kRoomCounters.at(i);
+    series(counter_name("room", info), type_name(info.kind), info.help,
+           [&](const Room& r) { return r.numbers.counters.at(i); });
+  }
+  const auto histogram = [&](std::string_view name, std::string_view help, const auto& of) {
+    out.metric(name, "histogram", help);
+    for (const Room& room : all) {
+      const shm::RoomHistogram h = of(*room.info);
+      u64 sum = 0;
+      for (std::size_t i = 0; i < h.buckets.size(); ++i) {
+        sum += h.buckets.at(i);
+        const std::string bound = i < shm::kRoomHistogramBounds.size()
+                                      ? std::to_string(shm::kRoomHistogramBounds.at(i))
+                                      : "+Inf";
+        out.sample({{"room", room.name}, {"le", bound}}, sum, "_bucket");
+      }
+      out.sample({{"room", room.name}}, seconds(h.sum_ms), "_sum");
+      out.sample({{"room", room.name}}, sum, "_count");
+    }
+  };
+  histogram("lineq_room_wait_seconds", "from a visitor's arrival to the call",
+            [&](const shm::RoomInfo& r) { return reader.wait_histogram(r); });
+  histogram("lineq_room_stay_seconds", "how long visitors were inside",
+            [&](const shm::RoomInfo& r) { return reader.stay_histogram(r); });
+}
+
 }  // namespace
 
 void Exposition::metric(std::string_view name, std::string_view type, std::string_view help) {
@@ -260,8 +325,8 @@ void Exposition::metric(std::string_view name, std::string_view type, std::strin
   fmt::format_to(std::back_inserter(text_), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
 }
 
-void Exposition::series(const Labels& labels) {
-  text_ += name_;
+void Exposition::series(const Labels& labels, std::string_view suffix) {
+  text_.append(name_).append(suffix);
   if (labels.empty()) {
     return;
   }
@@ -285,13 +350,13 @@ void Exposition::series(const Labels& labels) {
   text_ += '}';
 }
 
-void Exposition::sample(const Labels& labels, u64 value) {
-  series(labels);
+void Exposition::sample(const Labels& labels, u64 value, std::string_view suffix) {
+  series(labels, suffix);
   fmt::format_to(std::back_inserter(text_), " {}\n", value);
 }
 
-void Exposition::sample(const Labels& labels, double value) {
-  series(labels);
+void Exposition::sample(const Labels& labels, double value, std::string_view suffix) {
+  series(labels, suffix);
   fmt::format_to(std::back_inserter(text_), " {:.3f}\n", value);
 }
 
@@ -306,6 +371,9 @@ std::string metrics_text(const live::Segment& segment, const http::Stats& stats,
     daemon(out, *reader);
     tables(out, *reader);
     peers(out, *reader);
+    if (!reader->rooms().empty()) {
+      rooms(out, *reader);
+    }
   }
   return out.text();
 }

@@ -18,13 +18,13 @@ class Exposition {
   using Labels = std::vector<std::pair<std::string_view, std::string_view>>;
 
   void metric(std::string_view name, std::string_view type, std::string_view help);
-  // Of the metric begun last.
-  void sample(const Labels& labels, u64 value);
-  void sample(const Labels& labels, double value);
+  // Of the metric begun last; `suffix` for the parts of a histogram.
+  void sample(const Labels& labels, u64 value, std::string_view suffix = {});
+  void sample(const Labels& labels, double value, std::string_view suffix = {});
   const std::string& text() const { return text_; }
 
  private:
-  void series(const Labels& labels);
+  void series(const Labels& labels, std::string_view suffix);
   std::string name_;
   std::string text_;
 };

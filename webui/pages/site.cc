@@ -9,6 +9,7 @@
 #include "webui/pages/assets.h"
 #include "webui/pages/health.h"
 #include "webui/pages/metrics.h"
+#include "webui/pages/room_status.h"
 #include "webui/pages/tables.h"
 
 namespace lineq::pages {
@@ -27,10 +28,14 @@ struct AssetPath {
   std::string_view file;
   std::string_view type;
 };
-constexpr std::array<AssetPath, 4> kAssetPaths{
+constexpr std::array<AssetPath, 8> kAssetPaths{
     {{"/status", "status.html", "text/html; charset=utf-8"},
      {"/status/status.css", "status.css", "text/css; charset=utf-8"},
+     {"/status/page.js", "page.js", "text/javascript; charset=utf-8"},
+     {"/status/rooms.js", "rooms.js", "text/javascript; charset=utf-8"},
      {"/status/status.js", "status.js", "text/javascript; charset=utf-8"},
+     {"/status/dygraph.js", "dygraph.min.js", "text/javascript; charset=utf-8"},
+     {"/status/dygraph.css", "dygraph.min.css", "text/css; charset=utf-8"},
      {"/status/icon.svg", "icon.svg", "image/svg+xml"}}};
 
 const Asset& asset(std::string_view name) {
@@ -71,6 +76,13 @@ std::string Site::status_event() const {
   return http::sse_event("status", {}, status_text());
 }
 
+void Site::sample(u64 now_ms) {
+  sample_rates(segment_, rates_, now_ms);
+  if (const shm::Reader* reader = segment_.reader(); reader != nullptr) {
+    history_.sample(*reader, realtime_ms());
+  }
+}
+
 void Site::add_to(http::Router& router) {
   router.add("/tables",
              [this](const http::Request& request) { return tables_reply(segment_, request); });
@@ -87,6 +99,9 @@ void Site::add_to(http::Router& router) {
   });
   router.add("/status.json",
              [this](const http::Request&) { return http::json_reply(200, status_text()); });
+  router.add("/status/history", [this](const http::Request& request) {
+    return history_reply(segment_, history_, request);
+  });
   router.add("/status/events", [this](const http::Request&) {
     http::Reply reply;
     reply.type = "text/event-stream";

@@ -6,6 +6,7 @@
 #include "webui/http/router.h"
 #include "webui/http/stats.h"
 #include "webui/live/rates.h"
+#include "webui/live/room_history.h"
 #include "webui/live/segment.h"
 #include "webui/pages/status.h"
 
@@ -21,7 +22,7 @@ class Site {
   void set_stats(const http::Stats& stats) { stats_ = &stats; }
 
   // Once a second.
-  void sample(u64 now_ms) { sample_rates(segment_, rates_, now_ms); }
+  void sample(u64 now_ms);
   // One event for the open status pages.
   std::string status_event() const;
 
@@ -31,6 +32,7 @@ class Site {
   live::Segment& segment_;
   ConnectHint connect_;
   live::Rates rates_;
+  live::RoomHistory history_;
   http::Stats none_;
   const http::Stats* stats_ = &none_;
   u64 start_realtime_ms_;

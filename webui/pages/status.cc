@@ -10,6 +10,7 @@
 #include "tools/view/peer_tables.h"
 #include "webui/pages/columns.h"
 #include "webui/pages/json.h"
+#include "webui/pages/room_status.h"
 
 namespace lineq::pages {
 namespace {
@@ -249,6 +250,7 @@ std::string status_json(const live::Segment& segment, const live::Rates& rates,
       table(json, t, *reader, rates);
     }
     json.end_array();
+    rooms_part(json, *reader);
     json.key("counters");
     json.object();
     for (std::size_t i = 0; i < shm::kDaemonCounters.size(); ++i) {
