@@ -480,7 +480,7 @@ Result<std::string> haproxy_config(const cli::Settings& settings,
                                    std::span<const cli::RoomSettings> rooms,
                                    const HaproxyChoices& choices) {
   if (rooms.empty()) {
-    return Error{ErrorCode::kNotFound, "no room is configured: there is nothing to wait for"};
+    return Error{ErrorCode::kNotFound, "no waiting room is configured: service_mode vwr makes one, routes say which"};
   }
   for (const auto& [what, name] :
        {std::pair("room table", choices.room_table), {"users table", choices.users_table}}) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "daemon/haproxy_config.h"
 #include "daemon/net/loop.h"
 #include "daemon/net/peer_net.h"
 #include "tools/cli/exit_codes.h"
@@ -15,12 +16,20 @@ namespace {
 constexpr std::string_view kExamples[] = {
     "lineqd -f /etc/lineq/lineq.cfg",
     "lineqd -t                                      # check the configuration and print it",
+    "lineqd --mode vwr -c --origin 10.0.0.8:80      # write haproxy.cfg for the waiting rooms",
     "SERVICE_TCP_HOST=10.0.0.5 LINEQ_INSTANCE=test lineqd --log-level debug",
 };
 
 std::vector<cli::Option> all_options() {
   std::vector<cli::Option> options = cli::setting_options(cli::Loader::kDaemon);
   options.push_back({"check", 't', "", "check the configuration, print it and exit", ""});
+  options.push_back({"haproxy-config", 'c', "", "write haproxy.cfg for the rooms and exit", ""});
+  options.push_back({"stdout", 0, "", "-c: print it instead", ""});
+  options.push_back({"force", 0, "", "-c: replace a haproxy.cfg that was changed by hand", ""});
+  options.push_back({"bind", 0, "ADDRESS", "-c: where HAProxy listens", ":8080"});
+  options.push_back({"origin", 0, "ADDRESS", "-c: a server of the site, may be repeated",
+                     "127.0.0.1:TARGET_PORT"});
+  options.push_back({"fail-open", 0, "", "-c: let all pass while lineq-web is down", ""});
   return options;
 }
 
@@ -51,6 +60,35 @@ engine::AccumulateOptions accumulate_options(const cli::Settings& settings) {
                                                         : engine::Policy::kLatest});
   }
   return options;
+}
+
+// lineqd -c.
+int write_haproxy(const cli::CommandLine& line, const cli::Settings& settings) {
+  daemon::HaproxyChoices choices;
+  choices.room_table = settings.room_table;
+  choices.users_table = settings.users_table;
+  choices.bind = line.value("bind").value_or(choices.bind);
+  choices.fail_open = line.has("fail-open");
+  choices.origins = {fmt::format("127.0.0.1:{}", settings.target_port)};
+  if (const auto given = line.values("origin"); !given.empty()) {
+    choices.origins.assign(given.begin(), given.end());
+  }
+  const Result<std::string> text = daemon::haproxy_config(settings, settings.rooms, choices);
+  if (!text) {
+    return cli::usage_error("lineqd", text.error().what);
+  }
+  if (line.has("stdout")) {
+    fmt::print("{}", *text);
+    return cli::kExitFine;
+  }
+  if (const Status written = daemon::write_haproxy_config("haproxy.cfg", *text, line.has("force"));
+      !written) {
+    fmt::print(stderr, "lineqd: {}\n", written.error().what);
+    return cli::kExitUsage;
+  }
+  fmt::print("haproxy.cfg written for {} room{}\n", settings.rooms.size(),
+             settings.rooms.size() == 1 ? "" : "s");
+  return cli::kExitFine;
 }
 
 // SIGHUP: takes over what can change while running and says what cannot.
@@ -174,14 +212,19 @@ int run(int argc, char** argv) {
   if (line.exit_code) {
     return *line.exit_code;
   }
-  Result<cli::Settings> settings = load(line);
+  const bool writes = line.has("haproxy-config");
+  Result<cli::Settings> settings =
+      writes ? cli::load_settings(cli::Loader::kDaemon, line) : load(line);
   if (!settings) {
     fmt::print(stderr, "lineqd: {}\n", settings.error().what);
     return cli::kExitUsage;
   }
-  if (line.has("check")) {
+  if (line.has("check") || writes) {
     for (const std::string& warning : settings->warnings) {
       fmt::print(stderr, "lineqd: {}\n", warning);
+    }
+    if (writes) {
+      return write_haproxy(line, *settings);
     }
     if (const Status readable = net::PeerNet::check_certificates(*settings); !readable) {
       fmt::print(stderr, "lineqd: {}\n", readable.error().what);
