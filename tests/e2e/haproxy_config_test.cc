@@ -194,7 +194,7 @@ TEST_F(HaproxyConfigTest, ContradictionsAreRefused) {
   rooms_ = {room("a"), room("a", "h")};
   EXPECT_NE(refusal().find("'a' is there twice"), std::string::npos);
   rooms_ = {};
-  EXPECT_NE(refusal().find("no room"), std::string::npos);
+  EXPECT_NE(refusal().find("no waiting room"), std::string::npos);
   rooms_ = {room("a")};
   choices_.users_table = "room";
   EXPECT_NE(refusal().find("both 'room'"), std::string::npos);
