@@ -9,6 +9,7 @@
 
 #include "shm/reader_state.h"
 #include "shm/seqlock.h"
+#include "shm/verify_rooms.h"
 
 namespace lineq::shm {
 namespace {
@@ -34,6 +35,7 @@ class Verifier {
       slots(table);
       index(table);
     }
+    rooms();
     dictionary();
     feed();
     return std::move(report_);
@@ -123,6 +125,10 @@ class Verifier {
   bool referenced(const ObjDesc& o) const {
     const u32 number = load_relaxed(o.number);
     const u32 owner = load_relaxed(o.owner);
+    if (load_relaxed(o.kind) == static_cast<u16>(ObjectKind::kLine)) {
+      const u32 room = owner - kMaxTables;
+      return room < kMaxRooms && of_line(RoomNo{static_cast<u16>(room)}, number);
+    }
     if (owner >= kMaxTables) {
       return true;
     }
@@ -131,6 +137,16 @@ class Verifier {
            (load_acquire(desc.cur.object) == number || load_acquire(desc.next.object) == number ||
             std::any_of(std::begin(desc.chunk), std::end(desc.chunk),
                         [&](const ObjRef& chunk) { return load_acquire(chunk.object) == number; }));
+  }
+
+  bool of_line(RoomNo room, u32 number) const {
+    if (load_acquire(s_.layout->rooms[room.value].line.object) == number) {
+      return true;
+    }
+    const LineDir* dir = s_.line(room);
+    return dir != nullptr &&
+           std::any_of(std::begin(dir->segment), std::end(dir->segment),
+                       [&](const ObjRef& at) { return load_acquire(at.object) == number; });
   }
 
   static bool known(const std::vector<TableInfo>& tables, u32 no) {
@@ -355,6 +371,21 @@ class Verifier {
         }
       }
     }
+  }
+
+  void rooms() {
+    const RoomsAccess access{
+        *s_.layout,
+        live_,
+        [this](RoomNo room) { return s_.line(room); },
+        [this](const LineDir& dir, u64 no) { return s_.line_segment(dir, no); },
+        [this](const TableInfo& table) { return s_.high_water(table); },
+        [this](const TableInfo& table, u32 slot, SlotCopy& copy) {
+          return s_.copy_slot(table, slot, copy);
+        },
+        [this](const std::function<bool()>& holds, std::string_view invariant,
+               const std::function<std::string()>& what) { expect(holds, invariant, what); }};
+    verify_rooms(reader_, access, report_);
   }
 
   void dictionary() {

@@ -21,6 +21,8 @@ struct VerifyReport {
   u64 tables = 0;
   u64 entries = 0;
   std::vector<Finding> findings;  // at most 1000
+  // Rules of the waiting room that are broken though nothing is damaged: "over_limit"; at most 1000
+  std::vector<Finding> remarks;
   bool clean() const { return findings.empty(); }
 };
 
