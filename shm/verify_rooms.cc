@@ -243,30 +243,50 @@ class RoomsVerifier {
 
   // --- the line and its visitors
 
-  bool excused(const TableInfo& table, u32 slot) const {
+  // What the change under way makes of a slot; nullopt: it is not part of it.
+  std::optional<SlotCopy> redone(const TableInfo& table, u32 slot) const {
     if (!pending()) {
-      return false;
+      return std::nullopt;
     }
     const Intent& intent = a_.layout.intent;
+    u32 at = 0;
     for (u32 i = 0; i < std::min(intent.parts, kIntentParts); ++i) {
-      if (intent.part[i].table == table.no && intent.part[i].slot == slot) {
-        return true;
+      const IntentPart& part = intent.part[i];
+      if (part.words > kIntentWords - at) {
+        break;
       }
+      if (part.table == table.no && part.slot == slot) {
+        SlotCopy copy{};
+        std::copy_n(intent.image + at, std::min<std::size_t>(part.words, copy.size()),
+                    copy.begin());
+        return copy;
+      }
+      at += part.words;
     }
-    return false;
+    return std::nullopt;
   }
 
   void visitors(const TableInfo& table) {
     SlotCopy copy;
-    const u64 high = a_.high_water(table);
-    for (u32 slot = 0; slot < high; ++slot) {
-      if (excused(table, slot) || a_.copy_slot(table, slot, copy) != Lookup::kFound) {
-        continue;
-      }
+    const auto look = [&](u32 slot) {
       const EntryView entry(&table.definition, &table.geometry, copy.data(), slot);
       if (entry.live()) {
         visitor(table, slot, Visitor::of(entry));
       }
+    };
+    const u64 high = a_.high_water(table);
+    for (u32 slot = 0; slot < high; ++slot) {
+      if (const auto image = redone(table, slot)) {
+        copy = *image;
+        look(slot);
+      } else if (a_.copy_slot(table, slot, copy) == Lookup::kFound) {
+        look(slot);
+      }
+    }
+    // An entry that was being inserted may lie just behind.
+    if (const auto image = redone(table, static_cast<u32>(high))) {
+      copy = *image;
+      look(static_cast<u32>(high));
     }
   }
 
