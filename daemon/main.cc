@@ -1,10 +1,14 @@
 // lineqd: keeps HAProxys' stick tables in a shared-memory segment and in step with each other.
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 
 #include <fmt/format.h>
 
+#include "daemon/control/handler.h"
 #include "daemon/haproxy_config.h"
+#include "daemon/net/control_server.h"
 #include "daemon/net/loop.h"
 #include "daemon/net/peer_net.h"
 #include "tools/cli/exit_codes.h"
@@ -91,8 +95,73 @@ int write_haproxy(const cli::CommandLine& line, const cli::Settings& settings) {
   return cli::kExitFine;
 }
 
+control::Policy policy_of(const cli::Settings& settings) {
+  return {::geteuid(), control::Policy::standard_groups(), settings.control_access};
+}
+
+// The one room that is there because nobody said anything.
+bool room_implied(const cli::Settings& settings) {
+  return settings.mode == cli::Mode::kWaitingRoom && !settings.total_users_given &&
+         settings.rooms.size() == 1 && settings.rooms.front().name == cli::kDefaultRoom;
+}
+
+// What lineqd keeps beside the segment; mode vwr.
+struct Kept {
+  std::optional<control::StateDir> state;
+  std::vector<control::KeptRoom> rooms;
+};
+
+Kept open_state(const cli::Settings& settings) {
+  Kept kept;
+  if (settings.mode != cli::Mode::kWaitingRoom) {
+    return kept;
+  }
+  Result<control::StateDir> state = control::StateDir::open(settings.state_dir);
+  if (!state) {
+    cli::log_warning("{}; rooms made while running and the log of changes are not kept",
+                     state.error().what);
+    return kept;
+  }
+  kept.state = state.take();
+  Result<std::vector<control::KeptRoom>> rooms = kept.state->load_rooms();
+  if (rooms) {
+    kept.rooms = rooms.take();
+  } else {
+    cli::log_err("{}; rooms made while running have to be made again", rooms.error().what);
+  }
+  return kept;
+}
+
+control::HandlerOptions handler_options(const cli::Settings& settings, const shm::Writer& writer,
+                                        std::optional<control::StateDir> state) {
+  control::HandlerOptions options;
+  options.instance = settings.instance;
+  options.mode = cli::mode_name(settings.mode);
+  options.state = std::move(state);
+  options.default_session_ms = settings.session_ms;
+  options.default_capacity = settings.total_users;
+  options.realtime_ms = realtime_ms;
+  options.room_time = [&writer](SegmentMs now) { return writer.room_time(now); };
+  return options;
+}
+
+// Null: without a control socket, as nobody asked for one in this place.
+Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, control::Handler& handler,
+                                                         const cli::Settings& settings) {
+  Result<std::unique_ptr<net::ControlServer>> server = net::ControlServer::listen(
+      loop, {.path = settings.control}, [&](std::string_view line, const control::Caller& caller) {
+        return handler.answer(line, caller, loop.now());
+      });
+  if (!server && !settings.control_given && server.error().code != ErrorCode::kBusy) {
+    cli::log_warning("{}; running without one", server.error().what);
+    return std::unique_ptr<net::ControlServer>();
+  }
+  return server;
+}
+
 // SIGHUP: takes over what can change while running and says what cannot.
-void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net) {
+void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net,
+            control::Handler& handler, SegmentMs now) {
   const Result<cli::Settings> fresh = load(line);
   if (!fresh) {
     cli::log_err("configuration kept as it was: {}", fresh.error().what);
@@ -109,6 +178,19 @@ void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet&
   settings.log_level = fresh->log_level;
   settings.peer_name = fresh->peer_name;
   settings.peers = fresh->peers;
+  settings.control_access = fresh->control_access;
+  handler.set_policy(policy_of(settings));
+  if (settings.mode == fresh->mode) {
+    settings.rooms = fresh->rooms;
+    settings.rooms_given = fresh->rooms_given;
+    settings.total_users = fresh->total_users;
+    settings.total_users_given = fresh->total_users_given;
+    settings.session_ms = fresh->session_ms;
+    const std::size_t rooms = handler.reload(settings.rooms, room_implied(settings), now);
+    if (rooms != 0) {
+      cli::log_notice("{} rooms made or changed", rooms);
+    }
+  }
   if (*taken) {
     settings.listeners = fresh->listeners;
     settings.listeners_given = fresh->listeners_given;
@@ -158,6 +240,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   options.max_strangers = static_cast<u32>(std::min<u64>(options.max_strangers, descriptors / 8));
   engine::Engine engine(writer, options, writer.now());
 
+  Kept kept = open_state(settings);
   net::SystemdNotify systemd;
   net::Loop loop([&writer] { return writer.now(); });
   auto opened = net::PeerNet::open(loop, engine, settings);
@@ -167,6 +250,19 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
     return cli::kExitUsage;
   }
   net::PeerNet& net = **opened;
+
+  control::Handler handler(handler_options(settings, writer, std::move(kept.state)),
+                           policy_of(settings), nullptr);
+  handler.start(std::move(kept.rooms), settings.rooms, room_implied(settings), loop.now());
+  auto control = open_control(loop, handler, settings);
+  if (!control) {
+    cli::log_err("{}", control.error().what);
+    net.close("lineqd stops");
+    loop.stop();
+    loop.run();
+    writer.stop();
+    return control.error().code == ErrorCode::kBusy ? cli::kExitNotFound : cli::kExitUsage;
+  }
 
   loop.on_turn = [&] {
     engine.turn(loop.now());
@@ -179,17 +275,23 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   loop.on_tick = [&] {
     net.tick();  // first, as it knows better what a connection waits for
     engine.tick(loop.now());
+    if (*control) {
+      (*control)->tick();
+    }
     systemd.alive(loop.now());
   };
   const auto stop = [&] {
     cli::log_notice("stopping: {} connections are closed", engine.book().all().size());
     systemd.send("STOPPING=1");
     net.close("lineqd stops");
+    if (*control) {
+      (*control)->close();
+    }
     loop.stop();
   };
   loop.on_signal(SIGTERM, stop);
   loop.on_signal(SIGINT, stop);
-  loop.on_signal(SIGHUP, [&] { reload(line, settings, net); });
+  loop.on_signal(SIGHUP, [&] { reload(line, settings, net, handler, loop.now()); });
 
   cli::log_notice("ready: instance {}, mode {}, peer name {}, listening on {}, {} to dial",
                   settings.instance, cli::mode_name(settings.mode), settings.peer_name,

@@ -96,11 +96,15 @@ Instance::Instance() : tcp_port_(free_port()), web_port_(free_port()) {
   // An empty file of settings: what the machine has in /etc must not matter.
   write_file(dir_.file("lineq.cfg"), "{}\n");
   std::filesystem::create_directory(dir_.file("state"));
-  environment_ = {
-      {"LINEQ_INSTANCE", name()},        {"LINEQ_CONTROL", dir_.file("control.sock")},
-      {"SERVICE_TCP_HOST", "127.0.0.1"}, {"SERVICE_TCP_PORT", std::to_string(tcp_port_)},
-      {"SERVICE_WEB_HOST", "127.0.0.1"}, {"SERVICE_WEB_PORT", std::to_string(web_port_)},
-      {"LINEQ_LOG_LEVEL", "debug"}};
+  environment_ = {{"LINEQ_INSTANCE", name()},
+                  {"LINEQ_CONTROL", dir_.file("control.sock")},
+                  {"LINEQ_STATE_DIR", dir_.file("state")},
+                  {"LINEQ_ADMIN_TOKEN_FILE", dir_.file("admin.token")},
+                  {"SERVICE_TCP_HOST", "127.0.0.1"},
+                  {"SERVICE_TCP_PORT", std::to_string(tcp_port_)},
+                  {"SERVICE_WEB_HOST", "127.0.0.1"},
+                  {"SERVICE_WEB_PORT", std::to_string(web_port_)},
+                  {"LINEQ_LOG_LEVEL", "debug"}};
 }
 
 void Instance::set(std::string_view variable, std::string_view value) {

@@ -1,0 +1,87 @@
+// The lines of the control socket: there and back, and every mistake once.
+#include "daemon/control/command.h"
+
+#include <gtest/gtest.h>
+
+namespace lineq::control {
+namespace {
+
+std::string again(std::string_view line) {
+  const Result<Command> command = parse_command(line);
+  return command ? command_json(*command) : "mistake: " + command.error().what;
+}
+
+TEST(CommandTest, EveryCommandThereAndBack) {
+  for (const char* line :
+       {R"({"command":"info"})", R"({"command":"rooms","by":"the web"})",
+        R"({"command":"room","name":"shop"})",
+        R"({"command":"put_room","room":{"name":"shop","total_active_users":5},"how":"update"})",
+        R"({"command":"put_room","room":{},"how":"capacity"})",
+        R"({"command":"change_room","name":"shop","change":{"session_duration":0.5}})",
+        R"({"command":"remove_room","name":"a\"b\u0001"})",
+        R"({"command":"admit","name":"shop","n":10})",
+        R"({"command":"revoke","name":"shop","session":"4711@shop"})",
+        R"({"command":"revoke","name":"shop","all":true})",
+        R"({"command":"present","keys":["a@shop","b@shop"],"by":"web"})"}) {
+    EXPECT_EQ(again(line), line);
+  }
+}
+
+TEST(CommandTest, AMistakeIsOneSentence) {
+  const auto mistake = [](std::string_view line) { return again(line); };
+  EXPECT_EQ(mistake("{}"),
+            "mistake: command: is missing; a command names itself, {\"command\":\"info\"}");
+  EXPECT_EQ(mistake("[]"), "mistake: a command is one JSON object: {\"command\":\"info\"}");
+  EXPECT_EQ(mistake(R"({"command":"romms"})"),
+            "mistake: command: 'romms' is none; allowed: info, rooms, room, put_room, change_room, "
+            "remove_room, admit, revoke, present; did you mean 'rooms'?");
+  EXPECT_EQ(mistake(R"({"command":"room"})"), "mistake: name: is missing");
+  EXPECT_EQ(mistake(R"({"command":"room","name":""})"),
+            "mistake: name: allowed: a string of 1 to 255 bytes");
+  EXPECT_EQ(mistake(R"({"command":"room","name":"a","nmae":1})"),
+            "mistake: nmae: room takes no such member; did you mean 'name'?");
+  EXPECT_EQ(mistake(R"({"command":"admit","name":"a","n":0})"),
+            "mistake: n: allowed: a number from 1 to 4294967295");
+  EXPECT_EQ(mistake(R"({"command":"admit","name":"a","n":1.5})"),
+            "mistake: n: allowed: a number from 1 to 4294967295");
+  EXPECT_EQ(mistake(R"({"command":"put_room","room":5})"),
+            "mistake: room: allowed: an object with fields of a room");
+  EXPECT_EQ(mistake(R"({"command":"put_room","room":{},"how":"well"})"),
+            "mistake: how: allowed: update, replace, create or capacity");
+  EXPECT_EQ(mistake(R"({"command":"revoke","name":"a"})"), "mistake: session: is missing");
+  EXPECT_EQ(mistake(R"({"command":"revoke","name":"a","all":true,"session":"x"})"),
+            "mistake: session: not together with all");
+  EXPECT_EQ(mistake(R"({"command":"revoke","name":"a","all":1})"),
+            "mistake: all: allowed: true or false");
+  EXPECT_EQ(mistake(R"({"command":"present","keys":["a",1]})"),
+            "mistake: keys: allowed: a list of strings");
+  EXPECT_TRUE(mistake("").starts_with("mistake: not JSON at byte 1: "));
+  EXPECT_TRUE(mistake("{\"command\":\"info\"} x").starts_with("mistake: not JSON at byte "));
+  EXPECT_TRUE(mistake("{\"command\":\"\xff\"}").starts_with("mistake: not JSON at byte "));
+  EXPECT_EQ(mistake(std::string(100000, '[')), "mistake: nested too deeply");
+  EXPECT_EQ(mistake(R"({"command":"put_room","room":{"a":)" + std::string(50, '[')),
+            "mistake: nested too deeply");
+}
+
+TEST(CommandTest, AnswersThereAndBack) {
+  const Answer fine{AnswerCode::kFine, {}, R"({"admitted":5})", "careful"};
+  EXPECT_EQ(answer_json(fine), R"({"ok":true,"result":{"admitted":5},"warning":"careful"})");
+  const Result<Answer> read = parse_answer(answer_json(fine));
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(read->result, fine.result);
+  EXPECT_EQ(read->warning, "careful");
+  EXPECT_EQ(answer_json({}), R"({"ok":true,"result":null})");
+  for (const AnswerCode code : {AnswerCode::kInvalid, AnswerCode::kNotFound, AnswerCode::kDenied,
+                                AnswerCode::kUnsupported, AnswerCode::kFailed}) {
+    const Result<Answer> no = parse_answer(answer_json({code, "why \"not\"", {}, {}}));
+    ASSERT_TRUE(no.ok());
+    EXPECT_EQ(no->code, code);
+    EXPECT_EQ(no->error, "why \"not\"");
+  }
+  EXPECT_FALSE(parse_answer("").ok());
+  EXPECT_FALSE(parse_answer("{}").ok());
+  EXPECT_FALSE(parse_answer("[1]").ok());
+}
+
+}  // namespace
+}  // namespace lineq::control
