@@ -786,6 +786,9 @@ void print_report(Format format, Output& out, const shm::VerifyReport& report) {
     for (const shm::Finding& finding : report.findings) {
       out.put(fmt::format("{}: {}\n", printable(finding.invariant), printable(finding.what)));
     }
+    for (const shm::Finding& remark : report.remarks) {
+      out.put(fmt::format("remark: {}: {}\n", printable(remark.invariant), printable(remark.what)));
+    }
     const std::string found = report.clean() ? "no finding"
                                              : fmt::format("{} finding{}", report.findings.size(),
                                                            report.findings.size() == 1 ? "" : "s");
@@ -794,15 +797,20 @@ void print_report(Format format, Output& out, const shm::VerifyReport& report) {
   }
   out.put(fmt::format(R"({{"tables":{},"entries":{},"clean":{},"findings":[)", report.tables,
                       report.entries, report.clean()));
-  bool first = true;
-  for (const shm::Finding& finding : report.findings) {
-    out.put(first ? R"({"invariant":)" : R"(,{"invariant":)");
-    first = false;
-    put_json(out, finding.invariant);
-    out.put(R"(,"finding":)");
-    put_json(out, finding.what);
-    out.put('}');
-  }
+  const auto list = [&](const std::vector<shm::Finding>& findings) {
+    bool first = true;
+    for (const shm::Finding& finding : findings) {
+      out.put(first ? R"({"invariant":)" : R"(,{"invariant":)");
+      first = false;
+      put_json(out, finding.invariant);
+      out.put(R"(,"finding":)");
+      put_json(out, finding.what);
+      out.put('}');
+    }
+  };
+  list(report.findings);
+  out.put(R"(],"remarks":[)");
+  list(report.remarks);
   out.put("]}\n");
 }
 

@@ -21,6 +21,7 @@
 #include "tools/lineq_dump/filter.h"
 #include "tools/lineq_dump/follow.h"
 #include "tools/lineq_dump/format.h"
+#include "tools/lineq_dump/rooms.h"
 #include "tools/lineq_dump/selection.h"
 
 namespace lineq::dump {
@@ -39,6 +40,8 @@ constexpr auto kOwnOptions = std::to_array<cli::Option>({
     {"peer", 0, "NAME", "mode acc: entries as this HAProxy alone has them; NAME or NAME@ADDRESS",
      ""},
     {"peers", 0, "", "the HAProxys, the tables of each, and what is wrong", ""},
+    {"rooms", 0, "", "the waiting rooms and their numbers", ""},
+    {"queue", 0, "ROOM", "who waits for this room, in order, and who was called", ""},
     {"verify", 0, "", "check every invariant of the segment; exit code 3 = damaged", ""},
 });
 
@@ -51,6 +54,7 @@ constexpr auto kExamples = std::to_array<std::string_view>({
     "lineq-dump -a -o json                        everything as one document",
     "lineq-dump --acc -t src_rates -o csv         totals to account with (mode acc)",
     "lineq-dump --peer hap1 -t src_rates          what hap1 alone has (mode acc)",
+    "lineq-dump --queue shop -o csv               who waits for room shop, in order",
     "lineq-dump -f /var/tmp/crash --verify        check a copy of /dev/shm/lineq.*",
 });
 
@@ -169,6 +173,8 @@ struct Task {
   bool follow = false;
   bool peers = false;
   bool verify = false;
+  bool rooms = false;
+  std::optional<std::string> queue;  // of this room
 };
 
 Result<Task> task_of(const cli::CommandLine& line) {
@@ -184,6 +190,10 @@ Result<Task> task_of(const cli::CommandLine& line) {
   task.follow = line.has("follow");
   task.peers = line.has("peers");
   task.verify = line.has("verify");
+  task.rooms = line.has("rooms");
+  if (const auto room = line.value("queue")) {
+    task.queue = *room;
+  }
 
   Result<std::vector<Condition>> conditions = parse_filters(line.operands);
   if (!conditions) {
@@ -212,12 +222,18 @@ Result<Task> task_of(const cli::CommandLine& line) {
     return invalid("--follow shows tables, not --acc or --peer");
   }
 
-  if (task.peers && task.verify) {
-    return invalid("--peers and --verify do not go together");
+  std::vector<std::string_view> views;
+  for (const std::string_view view : {"peers", "verify", "rooms", "queue"}) {
+    if (line.has(view)) {
+      views.push_back(view);
+    }
   }
-  if ((task.peers || task.verify) && (entries || task.follow)) {
-    return invalid(fmt::format("--{} takes no table, key, filter, --acc, --peer or --follow",
-                               task.peers ? "peers" : "verify"));
+  if (views.size() > 1) {
+    return invalid(fmt::format("--{} and --{} do not go together", views[0], views[1]));
+  }
+  if (!views.empty() && (entries || task.follow)) {
+    return invalid(
+        fmt::format("--{} takes no table, key, filter, --acc, --peer or --follow", views[0]));
   }
   if (line.has("all") && !task.selection.tables.empty()) {
     return invalid("-a and -t do not go together");
@@ -330,6 +346,24 @@ int run_follow(const Task& task, Output& out, shm::Reader& reader) {
   return cli::kExitFine;
 }
 
+int run_queue(const Task& task, Output& out, shm::Reader& reader) {
+  const shm::RoomInfo* room = reader.find_room(*task.queue);
+  if (room == nullptr) {
+    std::vector<std::string_view> names;
+    for (const shm::RoomInfo& other : reader.rooms()) {
+      names.push_back(other.settings.name);
+    }
+    note(names.empty()
+             ? std::string("there are no rooms")
+             : fmt::format("no room '{}'; there are: {}", *task.queue, fmt::join(names, ", ")));
+    return cli::kExitNotFound;
+  }
+  if (const std::size_t busy = print_queue(task.format, out, reader, *room); busy != 0) {
+    note(fmt::format("{} visitors were left half-written and are not shown", busy));
+  }
+  return cli::kExitFine;
+}
+
 int run_task(const Task& task, Output& out, shm::Reader& reader) {
   if (task.verify) {
     const shm::VerifyReport report = shm::verify(reader);
@@ -339,6 +373,13 @@ int run_task(const Task& task, Output& out, shm::Reader& reader) {
   if (task.peers) {
     print_peers(task.format, out, reader);
     return cli::kExitFine;
+  }
+  if (task.rooms) {
+    print_rooms(task.format, out, reader);
+    return cli::kExitFine;
+  }
+  if (task.queue) {
+    return run_queue(task, out, reader);
   }
   if (task.follow) {
     return run_follow(task, out, reader);
