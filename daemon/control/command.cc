@@ -254,7 +254,7 @@ Result<Command> parse_command(std::string_view line) {
   }
   const Value* name = member(document, "command");
   if (name == nullptr || !name->IsString()) {
-    return invalid("command: is missing; a command names itself, {\"command\":\"info\"}");
+    return invalid(R"(command: is missing; a command names itself, {"command":"info"})");
   }
   const Word<CommandKind>* word = find(kCommands, text_of(*name));
   if (word == nullptr) {

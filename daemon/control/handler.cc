@@ -141,7 +141,7 @@ std::size_t Handler::take_over(std::vector<KeptRoom> kept,
       kept.push_back({room, {}});
     } else {
       // The engine's is what was in force; the file adds what a segment has no place for.
-      static_cast<shm::RoomSettings&>(found->room) = room;
+      static_cast<shm::RoomSettings&>(found->room) = static_cast<const shm::RoomSettings&>(room);
     }
   }
   for (const cli::RoomSettings& said : configured) {
@@ -290,6 +290,7 @@ Answer Handler::run(const Command& command, const Caller& caller, SegmentMs now)
   if (!command.name.empty() && rooms_->find(command.name) == nullptr) {
     const std::vector<cli::RoomSettings> rooms = rooms_->rooms();
     std::vector<std::string_view> names;
+    names.reserve(rooms.size());
     for (const cli::RoomSettings& room : rooms) {
       names.emplace_back(room.name);
     }

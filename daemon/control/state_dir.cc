@@ -220,7 +220,7 @@ Result<std::vector<KeptRoom>> StateDir::load_rooms() const {
 }
 
 Status StateDir::save_rooms(const std::vector<KeptRoom>& rooms) const {
-  std::string text = fmt::format("{{\"format\":{},\"rooms\":[", kFormat);
+  std::string text = fmt::format(R"({{"format":{},"rooms":[)", kFormat);
   for (const KeptRoom& kept : rooms) {
     text += &kept == rooms.data() ? "\n" : ",\n";
     text += "{\"room\":" + cli::room_json(kept.room);

@@ -131,7 +131,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(Loop& loop, Control
 
 Status ControlServer::open() {
   const std::string& path = options_.path;
-  if (const Status s = clear(path); !s) {
+  if (Status s = clear(path); !s) {
     return s;
   }
   const int fd = unix_socket();
@@ -290,8 +290,8 @@ void ControlServer::write(Client& client, std::string line) {
 
 void ControlServer::tick() {
   const SegmentMs now = loop_.now();
-  for (std::size_t i = 0; i < clients_.size(); ++i) {
-    Client& client = *clients_[i];
+  for (const auto& each : clients_) {
+    Client& client = *each;
     const std::size_t unread =
         uv_stream_get_write_queue_size(reinterpret_cast<const uv_stream_t*>(&client.pipe));
     if (client.closing || unread == 0) {
@@ -333,8 +333,8 @@ void ControlServer::close() {
              [](uv_handle_t* handle) { delete reinterpret_cast<uv_pipe_t*>(handle); });
     listener_ = nullptr;
   }
-  for (std::size_t i = 0; i < clients_.size(); ++i) {
-    end(*clients_[i]);
+  for (const auto& client : clients_) {
+    end(*client);
   }
 }
 

@@ -91,6 +91,9 @@ std::string lineq_web_path() {
 std::string lineq_dump_path() {
   return build_dir() + "/tools/lineq-dump";
 }
+std::string lineqctl_path() {
+  return build_dir() + "/tools/lineqctl";
+}
 
 Instance::Instance() : tcp_port_(free_port()), web_port_(free_port()) {
   // An empty file of settings: what the machine has in /etc must not matter.

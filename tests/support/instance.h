@@ -46,6 +46,7 @@ class TempInstance {
 std::string lineqd_path();
 std::string lineq_web_path();
 std::string lineq_dump_path();
+std::string lineqctl_path();
 
 class Instance {
  public:

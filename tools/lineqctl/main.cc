@@ -1,0 +1,111 @@
+// lineqctl: what an operator says to a running lineqd, over its control socket.
+#include <cstdio>
+#include <cstdlib>
+
+#include <fmt/format.h>
+
+#include "tools/cli/exit_codes.h"
+#include "tools/cli/options.h"
+#include "tools/cli/settings.h"
+#include "tools/cli/text.h"
+#include "tools/control_client.h"
+#include "tools/lineqctl/output.h"
+#include "tools/lineqctl/words.h"
+
+namespace lineq {
+namespace {
+
+constexpr std::string_view kName = "lineqctl";
+constexpr std::string_view kExamples[] = {
+    "lineqctl rooms",
+    "lineqctl create shop host=shop.example C=200 N=60 S=5",
+    "lineqctl pause shop",
+    "lineqctl set shop C=300 queueing_method=random",
+    "lineqctl message shop \"Doors open at ten.\"",
+    "lineqctl admit shop 10",
+    "lineqctl revoke shop --all",
+    "lineqctl -o json room shop",
+};
+
+std::string purpose() {
+  std::string text = "Asks a running lineqd about its waiting rooms and steers them.\n\nCommands:";
+  for (const ctl::Verb& verb : ctl::verbs()) {
+    text += fmt::format("\n  {:<34} {}", fmt::format("{} {}", verb.name, verb.operands), verb.help);
+  }
+  return text;
+}
+
+std::vector<cli::Option> all_options() {
+  std::vector<cli::Option> options = cli::setting_options(cli::Loader::kTool);
+  // The socket's own permissions decide, not who owns a segment.
+  std::erase_if(options, [](const cli::Option& o) { return o.name == "shm-owner"; });
+  options.push_back({"output", 'o', "FORMAT", "text or json", "text"});
+  options.push_back({"all", 0, "", "revoke: every session", ""});
+  options.push_back({"by", 0, "WHO", "on whose behalf, for the log of changes", "SUDO_USER"});
+  return options;
+}
+
+int exit_code_of(control::AnswerCode code) {
+  return code == control::AnswerCode::kFine       ? cli::kExitFine
+         : code == control::AnswerCode::kNotFound ? cli::kExitNotFound
+                                                  : cli::kExitUsage;
+}
+
+int fail(int code, std::string_view what) {
+  fmt::print(stderr, "{}: {}\n", kName, cli::printable(what));
+  return code;
+}
+
+int talk(const std::string& path, const control::Command& command, bool json) {
+  Result<tools::ControlClient> client = tools::ControlClient::connect(path);
+  if (!client) {
+    return fail(client.error().code == ErrorCode::kNotFound ? cli::kExitNotFound : cli::kExitUsage,
+                client.error().what);
+  }
+  const Result<control::Answer> answer = client->ask(command);
+  if (!answer) {
+    return fail(answer.error().code == ErrorCode::kDamaged ? cli::kExitDamaged : cli::kExitNotFound,
+                answer.error().what);
+  }
+  if (answer->code != control::AnswerCode::kFine) {
+    return fail(exit_code_of(answer->code), answer->error);
+  }
+  if (!answer->warning.empty()) {
+    fmt::print(stderr, "{}: {}\n", kName, cli::printable(answer->warning));
+  }
+  fmt::print("{}", json ? answer->result + "\n" : ctl::answer_text(command, *answer));
+  return std::fflush(stdout) == 0 ? cli::kExitFine : cli::kExitUsage;
+}
+
+int run(int argc, char** argv) {
+  const std::vector<cli::Option> options = all_options();
+  const std::string about = purpose();
+  const cli::Program program{kName, "[OPTION]... COMMAND", about, options, kExamples, true};
+  const cli::CommandLine line = cli::read_command_line(program, argc, argv);
+  if (line.exit_code) {
+    return *line.exit_code;
+  }
+  const std::string_view format = line.value("output").value_or("text");
+  if (format != "text" && format != "json") {
+    return cli::usage_error(
+        kName, fmt::format("-o '{}' is not allowed; allowed: text or json", cli::escaped(format)));
+  }
+  Result<control::Command> command = ctl::command_of(line.operands, line.has("all"));
+  if (!command) {
+    return cli::usage_error(kName, command.error().what);
+  }
+  const char* sudo = std::getenv("SUDO_USER");
+  command->by = line.value("by").value_or(sudo == nullptr ? "" : sudo);
+  const Result<cli::Settings> settings = cli::load_settings(cli::Loader::kTool, line);
+  if (!settings) {
+    return fail(cli::kExitUsage, settings.error().what);
+  }
+  return talk(settings->control, *command, format == "json");
+}
+
+}  // namespace
+}  // namespace lineq
+
+int main(int argc, char** argv) {
+  return lineq::run(argc, argv);
+}
