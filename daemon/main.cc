@@ -37,14 +37,16 @@ std::vector<cli::Option> all_options() {
   return options;
 }
 
-Result<cli::Settings> load(const cli::CommandLine& line) {
-  Result<cli::Settings> settings = cli::load_settings(cli::Loader::kDaemon, line);
-  if (settings && settings->mode == cli::Mode::kWaitingRoom) {
-    return Error{ErrorCode::kInvalid,
-                 fmt::format("mode {} is not in this version, which knows agg and acc",
-                             cli::mode_name(settings->mode))};
+engine::ModeKind mode_of(const cli::Settings& settings) {
+  switch (settings.mode) {
+    case cli::Mode::kAggregate:
+      return engine::ModeKind::kAggregate;
+    case cli::Mode::kAccumulate:
+      return engine::ModeKind::kAccumulate;
+    case cli::Mode::kWaitingRoom:
+      return engine::ModeKind::kWaitingRoom;
   }
-  return settings;
+  return engine::ModeKind::kAggregate;
 }
 
 shm::WhenFull when_full(const cli::Settings& settings) {
@@ -132,6 +134,18 @@ Kept open_state(const cli::Settings& settings) {
   return kept;
 }
 
+engine::WaitingRoomOptions waiting_room_options(const cli::Settings& settings,
+                                                const shm::Writer& writer, const Kept& kept) {
+  engine::WaitingRoomOptions options;
+  options.room_table = settings.room_table;
+  options.users_table = settings.users_table;
+  options.seed = realtime_ms() * 1'000'003 + static_cast<u64>(::getpid());
+  const bool fresh = writer.attached_as() == shm::Attach::kCreated ||
+                     writer.attached_as() == shm::Attach::kReplaced;
+  options.state_lost = fresh && !kept.rooms.empty();
+  return options;
+}
+
 control::HandlerOptions handler_options(const cli::Settings& settings, const shm::Writer& writer,
                                         std::optional<control::StateDir> state) {
   control::HandlerOptions options;
@@ -162,7 +176,7 @@ Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, contro
 // SIGHUP: takes over what can change while running and says what cannot.
 void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net,
             control::Handler& handler, SegmentMs now) {
-  const Result<cli::Settings> fresh = load(line);
+  const Result<cli::Settings> fresh = cli::load_settings(cli::Loader::kDaemon, line);
   if (!fresh) {
     cli::log_err("configuration kept as it was: {}", fresh.error().what);
     return;
@@ -226,8 +240,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
                 "{}", fmt::make_format_args(writer.attach_note()));
 
   engine::EngineOptions options;
-  options.mode = settings.mode == cli::Mode::kAccumulate ? engine::ModeKind::kAccumulate
-                                                         : engine::ModeKind::kAggregate;
+  options.mode = mode_of(settings);
   options.accumulate = accumulate_options(settings);
   options.own_name = settings.peer_name;
   options.session.max_message = settings.max_message_bytes;
@@ -238,9 +251,10 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   const u64 descriptors = net::raise_descriptor_limit();
   options.max_peers = static_cast<u32>(std::min<u64>(options.max_peers, descriptors / 2));
   options.max_strangers = static_cast<u32>(std::min<u64>(options.max_strangers, descriptors / 8));
+  Kept kept = open_state(settings);
+  options.waiting_room = waiting_room_options(settings, writer, kept);
   engine::Engine engine(writer, options, writer.now());
 
-  Kept kept = open_state(settings);
   net::SystemdNotify systemd;
   net::Loop loop([&writer] { return writer.now(); });
   auto opened = net::PeerNet::open(loop, engine, settings);
@@ -252,7 +266,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   net::PeerNet& net = **opened;
 
   control::Handler handler(handler_options(settings, writer, std::move(kept.state)),
-                           policy_of(settings), nullptr);
+                           policy_of(settings), engine.rooms());
   handler.start(std::move(kept.rooms), settings.rooms, room_implied(settings), loop.now());
   auto control = open_control(loop, handler, settings);
   if (!control) {
@@ -315,8 +329,7 @@ int run(int argc, char** argv) {
     return *line.exit_code;
   }
   const bool writes = line.has("haproxy-config");
-  Result<cli::Settings> settings =
-      writes ? cli::load_settings(cli::Loader::kDaemon, line) : load(line);
+  Result<cli::Settings> settings = cli::load_settings(cli::Loader::kDaemon, line);
   if (!settings) {
     fmt::print(stderr, "lineqd: {}\n", settings.error().what);
     return cli::kExitUsage;

@@ -1,6 +1,6 @@
 // A visitor: what a slot of a users table keeps in its two extra words (shm-design 6, 12).
 //
-//   ext[0]  state:4 | again:1 | zero:1 | room:10 | ticket:48   (from the top bit down)
+//   ext[0]  state:4 | again:1 | told:1 | room:10 | ticket:48   (from the top bit down)
 //   ext[1]  deadline:32 | since:32                             room time
 //
 // Room time is Tick minus the time during which no daemon ran (see visit_clock in layout.h): it
@@ -45,19 +45,21 @@ constexpr bool is_over(VisitorState s) {
 struct Visitor {
   VisitorState state = VisitorState::kNone;
   bool again = false;  // was called before and did not come
+  bool told = false;   // HAProxys were told gpc1 = 1 once: they have to know what becomes of it
   RoomNo room{0};
   Ticket ticket{0};
   Tick deadline = 0;  // room time: until when the present state lasts without news
   Tick since = 0;     // room time: waiting ones since they came, others since the state began
 
   u64 word0() const {
-    return u64{static_cast<u8>(state)} << 60 | u64{again} << 59 | u64{room.value & 0x3ffU} << 48 |
-           (ticket.value & ((u64{1} << 48) - 1));
+    return u64{static_cast<u8>(state)} << 60 | u64{again} << 59 | u64{told} << 58 |
+           u64{room.value & 0x3ffU} << 48 | (ticket.value & ((u64{1} << 48) - 1));
   }
   u64 word1() const { return u64{deadline} << 32 | since; }
   static Visitor of(u64 word0, u64 word1) {
     return {static_cast<VisitorState>(word0 >> 60),
             (word0 >> 59 & 1) != 0,
+            (word0 >> 58 & 1) != 0,
             RoomNo{static_cast<u16>(word0 >> 48 & 0x3ff)},
             Ticket{word0 & ((u64{1} << 48) - 1)},
             static_cast<Tick>(word1 >> 32),

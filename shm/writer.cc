@@ -367,6 +367,9 @@ Status Writer::adopt() {
   }
   for (u32 i = 0; i < h.peers_high; ++i) {
     PeerDesc& peer = s.layout->peers[i];
+    if (peer.state == static_cast<u32>(PeerState::kUp)) {
+      s.peers_before.push_back(PeerNo{static_cast<u16>(i)});
+    }
     if (peer.state != static_cast<u32>(PeerState::kFree) || (peer.seq & 1) != 0) {
       seqlock_write(peer.seq,
                     [&] { store_relaxed(peer.state, static_cast<u32>(PeerState::kDown)); });
@@ -894,6 +897,10 @@ void Writer::set_peer_process(PeerNo peer, PeerProcess process) {
     store_relaxed(desc.candidate_epoch, process.candidate_epoch);
   });
 }
+const std::vector<PeerNo>& Writer::peers_before() const {
+  return state_->peers_before;
+}
+
 u64 Writer::peer_epoch(PeerNo peer) const {
   return state_->layout->peers[peer.value].epoch;
 }

@@ -104,6 +104,8 @@ class Writer {
   // kExhausted at kMaxPeers connected.
   Result<PeerNo> peer_up(const PeerIdentity& identity, SegmentMs now);
   void peer_down(PeerNo peer, SegmentMs now);
+  // Those that were connected when the process before this one was killed.
+  const std::vector<PeerNo>& peers_before() const;
   u64 peer_epoch(PeerNo peer) const;  // number of its session
   u64 peer_pid(PeerNo peer) const;    // 0 = not known
   PeerProcess peer_process(PeerNo peer) const;

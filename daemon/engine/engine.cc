@@ -81,6 +81,10 @@ namespace {
 shm::Writer& of_mode(shm::Writer& writer, ModeKind mode) {
   const u32 number = static_cast<u32>(mode) + 1;
   if (writer.mode() != 0 && writer.mode() != number) {
+    const std::vector<RoomNo> rooms = writer.rooms();
+    for (const RoomNo room : rooms) {
+      writer.drop_room(room);
+    }
     const std::vector<u16> numbers = writer.tables();
     for (const u16 no : numbers) {
       if (writer.table(no)->info().role != shm::TableRole::kLedger) {
@@ -93,8 +97,16 @@ shm::Writer& of_mode(shm::Writer& writer, ModeKind mode) {
   return writer;
 }
 
+// Those that HAProxys have, and not what we made of them.
+bool is_theirs(const shm::TableInfo& table) {
+  return table.role != shm::TableRole::kPart && table.role != shm::TableRole::kLedger;
+}
+
 std::unique_ptr<Mode> make_mode(const EngineOptions& options, Store& store, const PeerBook& book,
-                                SegmentMs now) {
+                                const Relay& relay, SegmentMs now) {
+  if (options.mode == ModeKind::kWaitingRoom) {
+    return std::make_unique<WaitingRoom>(store, book, relay, options.waiting_room, now);
+  }
   if (options.mode == ModeKind::kAccumulate) {
     return std::make_unique<Accumulate>(store, book, options.accumulate, now);
   }
@@ -113,7 +125,7 @@ Engine::Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now)
       options_(options),
       now_(now),
       store_(of_mode(writer, options.mode), when_full(options), now),
-      mode_(make_mode(options, store_, book_, now)),
+      mode_(make_mode(options, store_, book_, relay_, now)),
       relay_(writer, book_, *mode_, options.relay),
       dictionary_(std::make_unique<Dictionary>(writer)) {
   if (options.mode == ModeKind::kAccumulate) {
@@ -422,7 +434,7 @@ void Engine::on_established(Peer& peer) {
   // Which tables it has is told anew.
   for (const u16 no : writer_.tables()) {
     const shm::TableInfo& table = writer_.table(no)->info();
-    if (table.role == shm::TableRole::kPlain) {
+    if (is_theirs(table)) {
       if (const auto record = writer_.find_peer_table(peer.no, table)) {
         writer_.set_peer_table_counter(*record, shm::PeerTableCounter::announced_ms, 0);
         writer_.set_peer_table_counter(*record, shm::PeerTableCounter::conflict, 0);
@@ -462,6 +474,13 @@ void Engine::on_updates(Peer& peer, PeerTable& table, std::span<const peers::Upd
   mode_->on_updates(peer, table, updates, now_);
 }
 
+void Engine::on_ack(Peer& peer, u32 our_table, u32 update_id) {
+  const shm::Table* const table = writer_.table(static_cast<u16>(our_table - 1));  // see Relay
+  if (table != nullptr && table->info().role == shm::TableRole::kUsers) {
+    mode_->on_acked(peer, table->info().no, update_id, now_);
+  }
+}
+
 void Engine::on_resync_request(Peer& peer) {
   cli::log_info("{}: asks for everything", peer.who);
   mode_->on_asked(peer, now_);
@@ -494,7 +513,7 @@ void Engine::live(Peer& peer) {
   compare_outlets(peer);
   for (const u16 no : writer_.tables()) {
     const shm::TableInfo& table = writer_.table(no)->info();
-    if (table.role != shm::TableRole::kPlain || peer.table(no) != nullptr) {
+    if (!is_theirs(table) || peer.table(no) != nullptr) {
       continue;
     }
     const auto others = std::count_if(book_.all().begin(), book_.all().end(), [&](const auto& p) {
@@ -653,16 +672,22 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
     book_.bind_echo(peer, theirs);
     return true;
   }
+  const Result<shm::TableRole> role = mode_->role_of(d);
+  if (!role) {
+    say(fmt::format("table {}", d.name),
+        fmt::format("{}: {}; its updates are ignored", peer.who, role.error().what));
+    return false;
+  }
   std::optional<u64> expiry_before;
   for (const u16 no : writer_.tables()) {
     const shm::TableInfo& info = writer_.table(no)->info();
     const shm::TableDefinition& known = info.definition;
-    if (info.role == shm::TableRole::kPlain && known.name == d.name &&
-        known.key_type == d.key_type && known.key_bytes == d.key_bytes) {
+    if (info.role == *role && known.name == d.name && known.key_type == d.key_type &&
+        known.key_bytes == d.key_bytes) {
       expiry_before = known.expire_ms;
     }
   }
-  const Result<shm::TableFor> made = writer_.table_for(d, now_);
+  const Result<shm::TableFor> made = writer_.table_for(d, now_, *role);
   if (!made) {
     say(fmt::format("table {}", d.name),
         fmt::format("{}: {}; its updates are ignored", peer.who, made.error().what));
@@ -731,7 +756,7 @@ void Engine::compare(Peer& peer, const shm::TableDefinition& theirs, const shm::
   }
   for (const u16 no : writer_.tables()) {
     const shm::TableDefinition& other = writer_.table(no)->info().definition;
-    if (no != table.info().no && writer_.table(no)->info().role == shm::TableRole::kPlain &&
+    if (no != table.info().no && is_theirs(writer_.table(no)->info()) &&
         other.name == theirs.name) {
       say(fmt::format("its key is {} of {} bytes, others have {} of {} bytes, which is kept apart",
                       shm::key_type_name(theirs.key_type), theirs.key_capacity(),

@@ -23,16 +23,18 @@
 #include "daemon/engine/peer_book.h"
 #include "daemon/engine/relay.h"
 #include "daemon/engine/store.h"
+#include "daemon/engine/waiting_room.h"
 #include "tools/cli/log.h"
 
 namespace lineq::engine {
 
 // Numbers as in the segment (shm::Writer::mode), less one.
-enum class ModeKind : u8 { kAggregate, kAccumulate };
+enum class ModeKind : u8 { kAggregate, kAccumulate, kWaitingRoom };
 
 struct EngineOptions {
   ModeKind mode = ModeKind::kAggregate;
   AccumulateOptions accumulate;
+  WaitingRoomOptions waiting_room;
   std::string own_name = "lineq";  // what HAProxys call us
   peers::SessionConfig session;
   shm::WhenFull when_full = shm::WhenFull::kEvict;
@@ -75,6 +77,9 @@ class Engine {
   // The next turn has something to do in so many milliseconds, whatever happens.
   std::optional<u64> next_ms() const { return mode_->next_ms(now_); }
 
+  // What operators do to waiting rooms; null in other modes. A turn has to follow.
+  RoomControl* rooms() { return mode_->room_control(); }
+
   const PeerBook& book() const { return book_; }
   const Relay& relay() const { return relay_; }
 
@@ -83,6 +88,7 @@ class Engine {
   void on_established(Peer& peer);
   bool on_definition(Peer& peer, peers::SessionTable& theirs);
   void on_updates(Peer& peer, PeerTable& table, std::span<const peers::Update> updates);
+  void on_ack(Peer& peer, u32 our_table, u32 update_id);
   void on_resync_request(Peer& peer);
   void on_lesson_end(Peer& peer, bool partial);
   void on_resync_confirmed(Peer& peer);

@@ -25,6 +25,17 @@ void EventRate::event(SegmentMs now) {
   ++events_;
 }
 
+void EventRate::restore(double per_minute, SegmentMs now) {
+  if (per_minute <= 0) {
+    return;
+  }
+  constexpr auto kHistoryMs = static_cast<SegmentMs>(10 * kTimeConstantMs);
+  sum_ = per_minute / 60'000 * kTimeConstantMs;
+  last_ms_ = now;
+  first_ms_ = now > kHistoryMs ? now - kHistoryMs : 0;
+  events_ = kEnough;
+}
+
 double EventRate::per_minute(SegmentMs now) const {
   if (events_ == 0) {
     return 0;

@@ -13,6 +13,8 @@ class EventRate {
   static constexpr double kTimeConstantMs = 180'000;
 
   void event(SegmentMs now);
+  // As if events had come at this rate for long.
+  void restore(double per_minute, SegmentMs now);
   double per_minute(SegmentMs now) const;
   u64 events() const { return events_; }
 

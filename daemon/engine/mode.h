@@ -10,6 +10,11 @@
 
 namespace lineq::engine {
 
+class RoomControl;
+
+// Origin of a change that only readers of the segment have to know of: HAProxys are not told.
+inline constexpr PeerNo kReadersOnly{0xfffe};
+
 class Mode {
  public:
   Mode() = default;
@@ -26,6 +31,30 @@ class Mode {
 
   // Name under which HAProxys are sent the entries of a plain table; empty: they are not.
   virtual std::string outlet(const shm::TableInfo& table) const = 0;
+  // What a table of this definition is for. An error: it is not kept, its updates are ignored.
+  virtual Result<shm::TableRole> role_of(const shm::TableDefinition& definition) const {
+    static_cast<void>(definition);
+    return shm::TableRole::kPlain;
+  }
+  // Of users tables: the columns that HAProxys are sent, and whether they are sent this entry.
+  virtual u64 columns_out() const { return ~u64{0}; }
+  virtual bool sends(const shm::EntryView& entry) const {
+    static_cast<void>(entry);
+    return true;
+  }
+  // An entry of a users table was sent to this HAProxy as update `id`; it has acknowledged all
+  // updates of the table up to `id`.
+  virtual void on_sent(Peer& peer, const shm::Table& table, u32 slot, u32 id) {
+    static_cast<void>(peer), static_cast<void>(table), static_cast<void>(slot),
+        static_cast<void>(id);
+  }
+  virtual void on_acked(Peer& peer, u16 table_no, u32 id, SegmentMs now) {
+    static_cast<void>(peer), static_cast<void>(table_no), static_cast<void>(id),
+        static_cast<void>(now);
+  }
+  // Null: this mode has no rooms.
+  virtual RoomControl* room_control() { return nullptr; }
+
   // HAProxys have a table of this name only to be sent it: what they tell of it is an echo.
   virtual bool is_echo(std::string_view name) const {
     static_cast<void>(name);

@@ -82,6 +82,9 @@ bool Peer::on_definition(peers::SessionTable& table) {
 void Peer::on_updates(peers::SessionTable& table, std::span<const peers::Update> updates) {
   engine_.on_updates(*this, *static_cast<PeerTable*>(table.owner), updates);
 }
+void Peer::on_ack(u32 our_table, u32 update_id) {
+  engine_.on_ack(*this, our_table, update_id);
+}
 void Peer::on_resync_request() {
   engine_.on_resync_request(*this);
 }

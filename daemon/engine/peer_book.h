@@ -212,6 +212,7 @@ class Peer final : public peers::SessionEvents {
   void on_established() override;
   bool on_definition(peers::SessionTable& table) override;
   void on_updates(peers::SessionTable& table, std::span<const peers::Update> updates) override;
+  void on_ack(u32 our_table, u32 update_id) override;
   void on_resync_request() override;
   void on_lesson_end(bool partial) override;
   void on_resync_confirmed() override;

@@ -10,6 +10,10 @@ namespace {
 
 constexpr u32 kMaxExpireMs = 0x7fff'ffff;  // 2^31 and more mean the past or the far future (9.2)
 
+bool is_users(const shm::Table& table) {
+  return table.info().role == shm::TableRole::kUsers;
+}
+
 template <typename T>
 T read(const u64* words, u32 at) {
   T value;
@@ -195,9 +199,13 @@ u64 Relay::newest(u32 last) const {
 
 // Whether a newer record of the same slot brings what this one would.
 bool Relay::superseded(const Peer& peer, u64 position, const shm::FeedRecord& record,
-                       u32 last) const {
+                       const shm::Table& table) const {
+  const u32 last = table.last_record(record.slot);
   if (last == static_cast<u32>(position)) {
     return false;
+  }
+  if (is_users(table) && writer_.feed().at(newest(last)).origin == kReadersOnly.value) {
+    return false;  // it brings nothing
   }
   const Shapes& shapes = book_.shapes(record.table);
   if (shapes.uniform()) {
@@ -210,7 +218,7 @@ bool Relay::superseded(const Peer& peer, u64 position, const shm::FeedRecord& re
 
 void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
   const shm::FeedRecord record = writer_.feed().at(position);
-  if (record.origin == peer.no.value ||
+  if (record.origin == peer.no.value || record.origin == kReadersOnly.value ||
       (record.kind != shm::FeedKind::kUpdate && record.kind != shm::FeedKind::kInsert)) {
     return;
   }
@@ -220,8 +228,8 @@ void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
     return;
   }
   const shm::EntryView entry = table->at(record.slot);
-  if (!entry.live() || entry.expired(tick_of(now)) ||
-      superseded(peer, position, record, table->last_record(record.slot))) {
+  if (!entry.live() || entry.expired(tick_of(now)) || !sends(*table, entry) ||
+      superseded(peer, position, record, *table)) {
     return;
   }
   if (peer.in.push_due) {
@@ -259,6 +267,20 @@ Walk* Relay::current(Outbound& out, Kind& kind) {
   return nullptr;
 }
 
+bool Relay::sends(const shm::Table& table, const shm::EntryView& entry) const {
+  return !is_users(table) || mode_.sends(entry);
+}
+
+bool Relay::owes(const Peer& peer, const shm::Table& table, u32 slot) const {
+  const shm::Feed& feed = writer_.feed();
+  const u64 position = newest(table.last_record(slot));
+  if (position < peer.out.cursor || feed.tail() - position > feed.capacity()) {
+    return false;
+  }
+  const shm::FeedRecord record = feed.at(position);
+  return record.table == table.info().no && record.slot == slot;
+}
+
 bool Relay::wanted(const Peer& peer, Kind kind, const shm::Table& table,
                    const shm::EntryView& entry) const {
   switch (kind) {
@@ -278,6 +300,7 @@ bool Relay::wanted(const Peer& peer, Kind kind, const shm::Table& table,
       }
       const shm::FeedRecord record = feed.at(position);
       return record.table != table.info().no || record.slot != entry.slot() ||
+             record.origin == kReadersOnly.value ||
              (record.origin != peer.no.value && position < peer.out.cursor);
     }
   }
@@ -306,7 +329,8 @@ void Relay::walk(Peer& peer, Walk& walk, Kind kind, SegmentMs now, u32& slots) {
         return;
       }
       const shm::EntryView entry = table->at(walk.slot);
-      if (entry.live() && !entry.expired(tick_of(now)) && wanted(peer, kind, *table, entry)) {
+      if (entry.live() && !entry.expired(tick_of(now)) && sends(*table, entry) &&
+          wanted(peer, kind, *table, entry)) {
         send(peer, variant(peer, out, *table, Shapes::kUnknown), *table, entry,
              kind == Kind::kCatchUp, now);
         ++walk.rows;
@@ -373,6 +397,9 @@ Outgoing& Relay::outgoing(Peer& peer, const shm::Table& table) {
     out.wanted = !base.name.empty() &&
                  (!mode_.is_echo(base.name) || peer.in.phase == Inbound::Phase::kTeaching);
   }
+  if (info.role == shm::TableRole::kUsers) {
+    base.data_types &= mode_.columns_out();
+  }
   out.full = make_variant(base, nullptr, info);
   return out;
 }
@@ -404,7 +431,13 @@ void Relay::send(Peer& peer, const Variant& variant, const shm::Table& table,
   const u64 own = std::min(variant.definition.expire_ms, u64{kMaxExpireMs});
   std::optional<u32> expire;
   if (own != 0) {
-    const u64 left = entry.never_expires() ? own : std::max(1U, entry.expire_left_ms(tick));
+    u64 left = entry.never_expires() ? own : std::max(1U, entry.expire_left_ms(tick));
+    if (!live && entry.never_expires() && is_users(table)) {
+      // So that what it tells in its next lesson says when the visitor was seen last.
+      constexpr u64 kLeastMs = 10'000;
+      const auto age = static_cast<u64>(std::max(0, tick_diff(tick, entry.updated_tick())));
+      left = std::max(std::min(own, kLeastMs), own > age ? own - age : 0);
+    }
     // Just refreshed: an untimed update starts the receiver's own expiry, as from HAProxy itself.
     const u64 slack = std::min(own / 8, u64{1000});
     if (!live || left + slack < own) {
@@ -414,7 +447,10 @@ void Relay::send(Peer& peer, const Variant& variant, const shm::Table& table,
     expire = 0;
   }
   const std::size_t n = cells_of(variant, entry.words(), tick, cells_.data());
-  peer.session.update(our_id(table), entry.key(), {cells_.data(), n}, expire);
+  const u32 id = peer.session.update(our_id(table), entry.key(), {cells_.data(), n}, expire);
+  if (id != 0 && is_users(table)) {
+    mode_.on_sent(peer, table, entry.slot(), id);
+  }
 }
 
 }  // namespace lineq::engine

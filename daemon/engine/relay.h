@@ -4,7 +4,8 @@
 //
 // Live changes: each record of the feed between cursor and tail is a row to send, unless the
 // HAProxy made the change itself, or a newer record of the same row follows (then that one is
-// sent). Values are read from the slot when the row is sent.
+// sent). Values are read from the slot when the row is sent. Changes that only readers are told
+// (kReadersOnly) are none here.
 //
 // Walks, one at a time, beside the live changes except where said:
 //   lesson      everything, because it asked; then the end of the lesson
@@ -32,7 +33,7 @@ struct RelayLimits {
 
 class Relay {
  public:
-  Relay(shm::Writer& writer, PeerBook& book, const Mode& mode, const RelayLimits& limits)
+  Relay(shm::Writer& writer, PeerBook& book, Mode& mode, const RelayLimits& limits)
       : writer_(writer), book_(book), mode_(mode), limits_(limits) {}
 
   // The session is established: changes from now on are its.
@@ -50,6 +51,10 @@ class Relay {
   // There is something to send and a connection to take it: no need to wait for anything.
   bool ready() const;
 
+  // The newest change of this entry, if others have to know of it, is still to be sent to this
+  // HAProxy.
+  bool owes(const Peer& peer, const shm::Table& table, u32 slot) const;
+
   // Feed records this HAProxy has not been served from yet.
   u64 lag(const Peer& peer) const { return writer_.feed().tail() - peer.out.cursor; }
 
@@ -58,12 +63,14 @@ class Relay {
   void fall_behind(Peer& peer, SegmentMs now);
   void follow(Peer& peer, std::size_t limit, SegmentMs now);
   void relay(Peer& peer, u64 position, SegmentMs now);
-  bool superseded(const Peer& peer, u64 position, const shm::FeedRecord& record, u32 last) const;
+  bool superseded(const Peer& peer, u64 position, const shm::FeedRecord& record,
+                  const shm::Table& table) const;
   u64 newest(u32 last) const;
 
   enum class Kind { kLesson, kDifference, kCatchUp };
   static Walk* current(Outbound& out, Kind& kind);
   void walk(Peer& peer, Walk& walk, Kind kind, SegmentMs now, u32& slots);
+  bool sends(const shm::Table& table, const shm::EntryView& entry) const;
   bool wanted(const Peer& peer, Kind kind, const shm::Table& table,
               const shm::EntryView& entry) const;
   void finish(Peer& peer, Walk& walk, Kind kind);
@@ -76,7 +83,7 @@ class Relay {
 
   shm::Writer& writer_;
   PeerBook& book_;
-  const Mode& mode_;
+  Mode& mode_;
   RelayLimits limits_;
   std::size_t first_ = 0;  // whose turn it is to walk first
   std::array<u64, peers::kMaxRowCells> cells_{};

@@ -3,7 +3,10 @@
 namespace lineq::engine {
 
 Store::Store(shm::Writer& writer, shm::WhenFull when_full, SegmentMs now)
-    : writer_(writer), when_full_(when_full), wheel_(tick_of(now)) {
+    : writer_(writer),
+      when_full_(when_full),
+      wheel_(tick_of(now)),
+      room_shift_(tick_of(now) - writer.room_time(now)) {
   for (const u16 no : writer_.tables()) {
     arm_all(*writer_.table(no));
   }
@@ -13,8 +16,11 @@ void Store::arm_all(const shm::Table& table) {
   const u32 end = table.high_water();
   for (u32 slot = 0; slot < end; ++slot) {
     const shm::EntryView entry = table.at(slot);
-    if (entry.live() && !entry.never_expires()) {
-      wheel_.arm(table.info().no, slot, entry.expire_tick());
+    if (!entry.live()) {
+      continue;
+    }
+    if (const std::optional<Tick> deadline = deadline_of(table, entry)) {
+      wheel_.arm(table.info().no, slot, *deadline);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "daemon/engine/expiry.h"
+#include "shm/visitor.h"
 #include "shm/writer.h"
 #include "tools/cli/log.h"
 
@@ -28,6 +29,12 @@ class Store {
   template <typename Over>
   bool expire(SegmentMs now, u32 budget, Over&& over);
 
+  // When the time of an entry has come; nothing: never. Visitors that wait or hold a place have a
+  // deadline of their own (shm/visitor.h).
+  std::optional<Tick> deadline_of(const shm::Table& table, const shm::EntryView& entry) const;
+  // A tick of the segment less the same moment in room time.
+  Tick room_shift() const { return room_shift_; }
+
   // For entries that are not written by apply().
   void arm(u16 table_no, u32 slot, Tick deadline) { wheel_.arm(table_no, slot, deadline); }
   // The table is about to go.
@@ -43,8 +50,23 @@ class Store {
   shm::Writer& writer_;
   shm::WhenFull when_full_;
   ExpiryWheel wheel_;
+  Tick room_shift_;
   cli::LogLimit limit_;
 };
+
+inline std::optional<Tick> Store::deadline_of(const shm::Table& table,
+                                              const shm::EntryView& entry) const {
+  if (!entry.never_expires()) [[likely]] {
+    return entry.expire_tick();
+  }
+  if (table.info().role == shm::TableRole::kUsers) {
+    const shm::Visitor visitor = shm::Visitor::of(entry);
+    if (shm::waits(visitor.state) || shm::holds_place(visitor.state)) {
+      return visitor.deadline + room_shift_;
+    }
+  }
+  return std::nullopt;
+}
 
 template <typename Over>
 bool Store::expire(SegmentMs now, u32 budget, Over&& over) {
@@ -55,13 +77,11 @@ bool Store::expire(SegmentMs now, u32 budget, Over&& over) {
       return std::nullopt;
     }
     const shm::EntryView entry = table->at(slot);
-    if (!entry.live() || entry.never_expires()) {
+    if (!entry.live()) {
       return std::nullopt;
     }
-    if (!entry.expired(tick)) {
-      return entry.expire_tick();
-    }
-    return over(*table, slot);
+    const std::optional<Tick> due = deadline_of(*table, entry);
+    return due && tick_passed(*due, tick) ? over(*table, slot) : due;
   });
 }
 

@@ -208,7 +208,8 @@ void World::pass(u64 ms) {
 shm::Table* World::table(std::string_view name) {
   for (const u16 no : writer_->tables()) {
     const shm::TableInfo& info = writer_->table(no)->info();
-    if (info.role == shm::TableRole::kPlain && info.definition.name == name) {
+    if (info.role != shm::TableRole::kPart && info.role != shm::TableRole::kLedger &&
+        info.definition.name == name) {
       return writer_->table(no);
     }
   }
