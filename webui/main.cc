@@ -1,11 +1,14 @@
-// lineq-web: the segment on HTTP. Reads, never writes; may be killed and restarted at any time.
+// lineq-web: the segment on HTTP, for people and for those who wait. Reads, never writes; may be
+// killed and restarted at any time.
 #include <uv.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,14 +20,18 @@
 #include "tools/cli/log.h"
 #include "tools/cli/options.h"
 #include "tools/cli/settings.h"
+#include "webui/live/presence.h"
 #include "webui/live/segment.h"
+#include "webui/net/control_client.h"
 #include "webui/net/server.h"
 #include "webui/pages/site.h"
+#include "webui/pages/waiting.h"
 
 namespace lineq {
 namespace {
 
-constexpr u64 kTickMs = 100;
+// Who is called is told within so long.
+constexpr u64 kTickMs = 50;
 constexpr u64 kSecondMs = 1000;
 // Descriptors for what is not a connection: segment objects, listeners, log, loop.
 constexpr rlim_t kSpareDescriptors = 128;
@@ -52,9 +59,10 @@ webnet::ServerOptions server_options(const cli::Settings& settings, std::size_t 
   options.max_connections = settings.web_max_connections == 0
                                 ? possible
                                 : std::min<std::size_t>(settings.web_max_connections, possible);
-  // HAProxy in front is one address: half of all is fair and no trap.
+  // HAProxy in front is one address and brings all visitors: nearly all is its share, and some are
+  // left for whoever looks at the status page.
   options.max_per_address = settings.web_max_per_address == 0
-                                ? std::max<std::size_t>(options.max_connections / 2, 1)
+                                ? std::max<std::size_t>(options.max_connections / 16 * 15, 1)
                                 : settings.web_max_per_address;
   return options;
 }
@@ -62,8 +70,14 @@ webnet::ServerOptions server_options(const cli::Settings& settings, std::size_t 
 // The loop's handles of this program, apart from the server's.
 class Program {
  public:
-  Program(uv_loop_t& loop, live::Segment& segment, pages::Site& site, webnet::Server& server)
-      : loop_(loop), segment_(segment), site_(site), server_(server) {}
+  Program(uv_loop_t& loop, live::Segment& segment, pages::Site& site, pages::WaitingRoom& waiting,
+          webnet::ControlClient& control, webnet::Server& server)
+      : loop_(loop),
+        segment_(segment),
+        site_(site),
+        waiting_(waiting),
+        control_(control),
+        server_(server) {}
 
   void start() {
     uv_timer_init(&loop_, &tick_);
@@ -77,6 +91,7 @@ class Program {
         [](uv_timer_t* t) {
           auto* p = static_cast<Program*>(t->data);
           p->segment_.tick(monotonic_ms());
+          p->waiting_.positions().tick(monotonic_ms());
         },
         kTickMs, kTickMs);
     uv_timer_start(
@@ -84,6 +99,8 @@ class Program {
         [](uv_timer_t* t) {
           auto* p = static_cast<Program*>(t->data);
           p->site_.sample(monotonic_ms());
+          p->waiting_.positions().begin_round(monotonic_ms());
+          p->server_.begin_work();
           if (p->server_.anybody(http::Channel::kStatus)) {
             p->server_.publish(http::Channel::kStatus,
                                std::make_shared<const std::string>(p->site_.status_event()));
@@ -110,6 +127,7 @@ class Program {
     cli::log_notice("{}: closing, {} connections open", ::strsignal(signal),
                     server_.stats().connections);
     server_.stop();
+    control_.close();
     for (uv_handle_t* handle :
          {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&second_),
           reinterpret_cast<uv_handle_t*>(&term_), reinterpret_cast<uv_handle_t*>(&interrupt_),
@@ -121,6 +139,8 @@ class Program {
   uv_loop_t& loop_;
   live::Segment& segment_;
   pages::Site& site_;
+  pages::WaitingRoom& waiting_;
+  webnet::ControlClient& control_;
   webnet::Server& server_;
   uv_timer_t tick_{};
   uv_timer_t second_{};
@@ -154,15 +174,26 @@ int run(const cli::Settings& settings) {
   source.owner_uid = i64{cli::segment_owner(settings)};
   live::Segment segment(std::move(source));
   pages::Site site(segment, connect_hint(settings));
+  live::Presence presence;
+  pages::WaitingRoom waiting(segment, presence);
   http::Router router;
   site.add_to(router);
+  router.set_visitors([&](const http::Request& request) { return waiting.answer(request); });
+  webnet::ControlClient control(loop, {.path = settings.control});
+  presence.set_send([&](std::string line, std::function<void(bool)> done) {
+    control.send(std::move(line), [done = std::move(done)](const Result<std::string>& answer) {
+      done(answer.ok() && answer->find("\"ok\":true") != std::string::npos);
+    });
+  });
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));
+  server.set_work([&] { return waiting.positions().step(); });
   site.set_stats(server.stats());
   if (const Status status = server.listen(); !status) {
     cli::log_err(
         "{} (SERVICE_WEB_HOST and SERVICE_WEB_PORT, or --web-host and --web-port, change "
         "the address)",
         status.error().what);
+    control.close();
     return cli::kExitUsage;
   }
   segment.tick(monotonic_ms());
@@ -172,7 +203,7 @@ int run(const cli::Settings& settings) {
                     settings.instance, address,
                     server.shared() ? ", shared with another process" : "");
   }
-  Program program(loop, segment, site, server);
+  Program program(loop, segment, site, waiting, control, server);
   program.start();
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);

@@ -71,6 +71,40 @@ class Aborted : public http::Stream {
   bool begun_ = false;
 };
 
+// Decided when the test says so, or when its time is up.
+class Soon : public http::Later {
+ public:
+  Soon(std::atomic<bool>& decided, std::atomic<u64>& asked) : decided_(decided), asked_(asked) {}
+  u64 patience_ms() const override { return 60'000; }
+  bool decide(bool last, http::Reply& out) override {
+    ++asked_;
+    if (!decided_ && !last) {
+      return false;
+    }
+    out = http::text_reply(200, decided_ ? "decided" : "time is up");
+    return true;
+  }
+
+ private:
+  std::atomic<bool>& decided_;
+  std::atomic<u64>& asked_;
+};
+
+// Says a word when it begins; counts those that are open.
+class Words : public http::Events {
+ public:
+  explicit Words(std::atomic<int>& open) : open_(open) { ++open_; }
+  ~Words() override { --open_; }
+  Words(const Words&) = delete;
+  Words& operator=(const Words&) = delete;
+  Words(Words&&) = delete;
+  Words& operator=(Words&&) = delete;
+  void open(live::Listener& to) override { to.say("data: mine\n\n"); }
+
+ private:
+  std::atomic<int>& open_;
+};
+
 // A server on a loop of its own thread.
 class Running {
  public:
@@ -101,6 +135,18 @@ class Running {
       reply.type = "text/event-stream";
       reply.channel = http::Channel::kStatus;
       reply.body = "data: first\n\n";
+      return reply;
+    });
+    router_.add("/soon", [this](const http::Request&) {
+      http::Reply reply;
+      reply.later = std::make_unique<Soon>(decided, asked);
+      return reply;
+    });
+    router_.add("/words", [this](const http::Request&) {
+      http::Reply reply;
+      reply.type = "text/event-stream";
+      reply.body = "retry: 5\n\n";
+      reply.events = std::make_unique<Words>(open_words);
       return reply;
     });
     router_.set_visitors([](const http::Request& request) {
@@ -172,6 +218,9 @@ class Running {
 
   std::atomic<u64> blocks{0};
   u64 stream_blocks = 1000000000;
+  std::atomic<bool> decided{false};
+  std::atomic<u64> asked{0};
+  std::atomic<int> open_words{0};
   std::atomic<bool> ended{false};
   u16 port = 0;
   bool shared = false;
@@ -476,6 +525,78 @@ TEST(ServerTest, AStuckEventListenerSkipsStatesAndCostsNothing) {
     all += more;
   }
   EXPECT_LT(all.size(), 10U << 20);
+}
+
+bool eventually(const std::function<bool()>& condition) {
+  const u64 end = monotonic_ms() + 10'000;
+  while (!condition() && monotonic_ms() < end) {
+    std::this_thread::yield();
+  }
+  return condition();
+}
+
+TEST(ServerTest, AnAnswerMayBePutOffAndTheConnectionGoesOn) {
+  Running server(quick());
+  const Fd fd = test::connect_tcp(server.port);
+  ASSERT_TRUE(test::send_all(fd, get("/soon") + get("/hello")));
+  ASSERT_TRUE(eventually([&] { return server.asked > 3; }));
+  server.decided = true;
+  const std::string all = read_until(fd, "hello\n");
+  EXPECT_LT(all.find("decided"), all.find("hello"));
+  ASSERT_TRUE(test::send_all(fd, get("/hello")));
+  read_until(fd, "hello\n");
+}
+
+TEST(ServerTest, MoreThanMayBePutOffIsDecidedAtOnce) {
+  ServerOptions options = quick();
+  options.max_held = 1;
+  Running server(options);
+  const Fd first = test::connect_tcp(server.port);
+  ASSERT_TRUE(test::send_all(first, get("/soon")));
+  ASSERT_TRUE(eventually([&] { return server.asked > 1; }));
+  const Fd second = test::connect_tcp(server.port);
+  ASSERT_TRUE(test::send_all(second, get("/soon")));
+  read_until(second, "time is up");
+  server.decided = true;
+  read_until(first, "decided");
+}
+
+TEST(ServerTest, AnAnswerPutOffForSomebodyWhoLeavesIsForgotten) {
+  Running server(quick());
+  {
+    const Fd fd = test::connect_tcp(server.port);
+    ASSERT_TRUE(test::send_all(fd, get("/soon", "Connection: close\r\n")));
+    ASSERT_TRUE(eventually([&] { return server.asked > 1; }));
+  }
+  server.decided = true;
+  EXPECT_TRUE(eventually([&] { return server.stats().connections == 0; }));
+}
+
+TEST(ServerTest, StopDecidesWhatIsPutOff) {
+  Running server(quick());
+  const Fd fd = test::connect_tcp(server.port);
+  ASSERT_TRUE(test::send_all(fd, get("/soon")));
+  ASSERT_TRUE(eventually([&] { return server.asked > 1; }));
+  server.stop();
+  read_until(fd, "time is up");
+  EXPECT_TRUE(test::receive_all(fd).closed);
+}
+
+TEST(ServerTest, AStreamOfOnesOwnEndsWithItsConnection) {
+  Running server(quick());
+  {
+    const Fd fd = test::connect_tcp(server.port);
+    ASSERT_TRUE(test::send_all(fd, get("/words")));
+    const std::string all = read_until(fd, "data: mine\n\n");
+    EXPECT_NE(all.find("retry: 5\n\n"), std::string::npos);
+    EXPECT_EQ(server.stats().streams, 1U);
+    EXPECT_EQ(server.open_words, 1);
+  }
+  EXPECT_TRUE(eventually([&] { return server.stats().streams == 0 && server.open_words == 0; }));
+  const std::string head =
+      ask(server, "HEAD /words HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_TRUE(head.ends_with("\r\n\r\n"));
+  EXPECT_TRUE(eventually([&] { return server.open_words == 0; }));
 }
 
 TEST(ServerTest, MoreConnectionsThanAllowedAreToldSo) {

@@ -25,8 +25,14 @@ std::string_view status_phrase(u16 status) {
   switch (status) {
     case 200:
       return "OK";
+    case 202:
+      return "Accepted";
+    case 303:
+      return "See Other";
     case 304:
       return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
     case 400:
       return "Bad Request";
     case 404:
@@ -43,6 +49,8 @@ std::string_view status_phrase(u16 status) {
       return "URI Too Long";
     case 417:
       return "Expectation Failed";
+    case 429:
+      return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 500:
@@ -57,7 +65,7 @@ std::string_view status_phrase(u16 status) {
 }
 
 Framing framing_of(const Reply& reply, bool http11) {
-  if (reply.channel != Channel::kNone) {
+  if (reply.channel != Channel::kNone || reply.events != nullptr) {
     return Framing::kClose;
   }
   if (reply.stream == nullptr) {

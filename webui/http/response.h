@@ -10,6 +10,10 @@
 #include "shm/support/ints.h"
 #include "webui/http/request.h"
 
+namespace lineq::live {
+class Listener;
+}
+
 namespace lineq::http {
 
 // A body made while it is sent: one block at a time, so that memory stays flat and other requests
@@ -34,6 +38,40 @@ class Stream {
   virtual Next next(std::string& out) = 0;
 };
 
+struct Reply;
+
+// A reply that is decided a little later, because something is about to happen.
+class Later {
+ public:
+  Later() = default;
+  virtual ~Later() = default;
+  Later(const Later&) = delete;
+  Later& operator=(const Later&) = delete;
+  Later(Later&&) = delete;
+  Later& operator=(Later&&) = delete;
+
+  // How long it may be put off.
+  virtual u64 patience_ms() const = 0;
+  // Asked every few milliseconds; true: `out` is the reply (and no Later again). `last`: there must
+  // be one now. The server may say so at once when too much is put off already.
+  virtual bool decide(bool last, Reply& out) = 0;
+};
+
+// Events of one client's own stream, for as long as this lives: it is destroyed when the stream
+// ends.
+class Events {
+ public:
+  Events() = default;
+  virtual ~Events() = default;
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+  Events(Events&&) = delete;
+  Events& operator=(Events&&) = delete;
+
+  // The stream has begun; `to` outlives this.
+  virtual void open(live::Listener& to) = 0;
+};
+
 // Whose events a reply subscribes to (live/broadcast.h).
 enum class Channel : u8 { kNone, kStatus };
 
@@ -44,7 +82,9 @@ struct Reply {
   std::string body;
   std::string_view static_body;      // lives as long as the program; used when `body` is empty
   std::unique_ptr<Stream> stream;    // instead of a body
-  Channel channel = Channel::kNone;  // instead of a body: events until one side closes
+  Channel channel = Channel::kNone;  // events until one side closes, behind the body
+  std::unique_ptr<Events> events;    // the same, for this client alone
+  std::unique_ptr<Later> later;      // instead of all above
   std::string_view cache_control = "no-store";
 
   std::string_view content() const { return body.empty() ? static_body : std::string_view(body); }

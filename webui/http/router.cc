@@ -38,7 +38,8 @@ Reply Router::route(const Request& request) const {
 }
 
 bool came_through_a_proxy(const Request& request) {
-  return request.field("X-Forwarded-For") || request.field("Forwarded") || request.field("Via");
+  return request.field("X-Forwarded-For") || request.field("Forwarded") || request.field("Via") ||
+         request.field("X-LineQ-Key");
 }
 
 std::string percent_decoded(std::string_view text) {

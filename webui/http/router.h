@@ -2,8 +2,8 @@
 //
 // Admin paths match on the exact raw path only: not after dot-segments, doubled slashes or
 // percent-escapes, which a proxy in front may read otherwise. A request that came through a proxy
-// (X-Forwarded-For, Forwarded, Via) is a visitor's and never reaches an admin path. Everything that
-// is not an admin path goes to the visitors' handler.
+// (X-Forwarded-For, Forwarded, Via, X-LineQ-Key) is a visitor's and never reaches an admin path.
+// Everything that is not an admin path goes to the visitors' handler.
 #pragma once
 
 #include <functional>

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "shm/support/ints.h"
 
@@ -27,6 +28,10 @@ class Listener {
 
   // May leave the broadcast, must not end another listener.
   virtual void hear(const Text& text) = 0;
+  // The same for words that nobody else gets.
+  virtual void say(std::string_view text) { hear(std::make_shared<const std::string>(text)); }
+  // Earlier words are still on their way.
+  virtual bool busy() const { return false; }
   bool listening() const { return to_ != nullptr; }
 
  private:

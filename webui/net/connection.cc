@@ -22,6 +22,11 @@ struct Connection::Exchange {
   http::RequestParser parser;
   bool begun = false;       // a byte of a request is here
   bool keep_alive = false;  // of the answer
+  bool http11 = false;      // of the request, as the next two
+  bool head_only = false;
+  bool may_keep_alive = false;
+  std::unique_ptr<http::Later> later;  // until the answer is decided
+  u64 decide_until = 0;
   http::Framing framing = http::Framing::kLength;
   std::string head;                      // of a streamed answer, until its first block
   std::unique_ptr<http::Stream> stream;  // until its last block
@@ -74,6 +79,7 @@ void Connection::close() {
   }
   state_ = State::kClosing;
   server_.status_.remove(*this);
+  server_.let_go(*this);
   uv_close(reinterpret_cast<uv_handle_t*>(stream()), [](uv_handle_t* handle) {
     auto* connection = static_cast<Connection*>(handle->data);
     connection->server_.closed(*connection);
@@ -183,28 +189,61 @@ void Connection::consume(std::string_view bytes) {
 }
 
 void Connection::answer(const http::Request& request) {
-  http::Reply reply = server_.router_.route(request);
   Exchange& x = *exchange_;
+  x.http11 = request.http11;
+  x.head_only = request.method == http::Method::kHead;
+  x.may_keep_alive = request.keep_alive;
   state_ = State::kAnswering;
-  x.framing = http::framing_of(reply, request.http11);
-  x.keep_alive = request.keep_alive && x.framing != http::Framing::kClose && !server_.stopping_;
+  http::Reply reply = server_.router_.route(request);
+  if (reply.later == nullptr) {
+    return deliver(std::move(reply));
+  }
+  x.later = std::move(reply.later);
+  if (!server_.stopping_ && server_.hold(*this)) {
+    deadline_ = 0;
+    x.decide_until = uv_now(&server_.loop_) + x.later->patience_ms();
+    return;
+  }
+  http::Reply now;
+  const std::unique_ptr<http::Later> later = std::move(x.later);
+  later->decide(true, now);
+  deliver(std::move(now));
+}
+
+void Connection::decide(u64 now) {
+  Exchange& x = *exchange_;
+  http::Reply reply;
+  if (!x.later->decide(now >= x.decide_until || server_.stopping_, reply)) {
+    return;
+  }
+  x.later.reset();
+  server_.let_go(*this);
+  deliver(std::move(reply));
+  go_on();
+}
+
+void Connection::go_on() {
+  if (state_ == State::kReading) {
+    resume();
+  } else if (state_ == State::kEvents) {
+    exchange_.reset();
+    continue_reading();
+  }
+}
+
+void Connection::deliver(http::Reply reply) {
+  Exchange& x = *exchange_;
+  x.framing = http::framing_of(reply, x.http11);
+  x.keep_alive = x.may_keep_alive && x.framing != http::Framing::kClose && !server_.stopping_;
   std::string head = http::response_head(reply, x.framing, x.keep_alive, realtime_ms());
-  if (request.method == http::Method::kHead || reply.status == 304) {
+  if (x.head_only || reply.status == 304) {
     return send(std::move(head), {});
   }
-  if (live::Broadcast* broadcast = server_.broadcast(reply.channel); broadcast != nullptr) {
+  if (server_.broadcast(reply.channel) != nullptr || reply.events != nullptr) {
     if (server_.stopping_) {
       return send(std::move(head), http::sse_retry(server_.options_.retry_ms));
     }
-    state_ = State::kEvents;
-    ++server_.stats_.streams;
-    int bytes = kEventSendBuffer;
-    uv_send_buffer_size(reinterpret_cast<uv_handle_t*>(stream()), &bytes);
-    broadcast->add(*this);
-    auto job = std::make_unique<Write>();
-    job->first = std::move(head);
-    job->second = std::string(reply.content());
-    return write(std::move(job));
+    return begin_events(reply, std::move(head));
   }
   if (reply.stream != nullptr) {
     x.stream = std::move(reply.stream);
@@ -212,6 +251,25 @@ void Connection::answer(const http::Request& request) {
     return next_block();
   }
   send(std::move(head), reply.content());
+}
+
+void Connection::begin_events(http::Reply& reply, std::string head) {
+  state_ = State::kEvents;
+  deadline_ = 0;
+  ++server_.stats_.streams;
+  int bytes = kEventSendBuffer;
+  uv_send_buffer_size(reinterpret_cast<uv_handle_t*>(stream()), &bytes);
+  head.append(reply.content());
+  say(head);
+  if (state_ != State::kEvents) {
+    return;
+  }
+  if (live::Broadcast* broadcast = server_.broadcast(reply.channel); broadcast != nullptr) {
+    broadcast->add(*this);
+  } else {
+    events_ = std::move(reply.events);
+    events_->open(*this);
+  }
 }
 
 void Connection::answer_error(u16 status, std::string_view text) {
@@ -368,6 +426,31 @@ void Connection::resume() {
   consume(bytes);
 }
 
+// May close the connection, which lives on until the loop's next turn: so does events_, which may
+// be the caller.
+void Connection::say(std::string_view text) {
+  if (state_ == State::kClosing) {
+    return;
+  }
+  if (writes_ > 0) {
+    lagging_ = std::make_shared<const std::string>(text);
+    return;
+  }
+  // libuv does not write to it.
+  const uv_buf_t buffer =
+      uv_buf_init(const_cast<char*>(text.data()), static_cast<unsigned>(text.size()));
+  const int n = uv_try_write(stream(), &buffer, 1);
+  if (n == static_cast<int>(text.size())) {
+    return;
+  }
+  if (n < 0 && n != UV_EAGAIN) {
+    return close();
+  }
+  auto job = std::make_unique<Write>();
+  job->first = text.substr(n > 0 ? static_cast<std::size_t>(n) : 0);
+  write(std::move(job));
+}
+
 void Connection::hear(const live::Text& text) {
   if (writes_ > 0) {
     lagging_ = text;
@@ -389,6 +472,7 @@ void Connection::drain() {
       --server_.stats_.streams;
       state_ = State::kAnswering;
       server_.status_.remove(*this);
+      events_.reset();
       hear(std::make_shared<const std::string>(http::sse_retry(server_.options_.retry_ms)));
       break;
     }

@@ -1,6 +1,7 @@
 // One client. Owned by the loop from accept to the close callback; Server knows it meanwhile.
 //
 // kReading -> kAnswering -> kReading (keep-alive) | kLingering -> kClosing
+//             (kAnswering: an answer may be put off for a moment, see http::Later)
 //          -> kEvents -> kClosing
 // Small while nothing happens: parser, buffers and stream exist only during an exchange.
 #pragma once
@@ -34,6 +35,8 @@ class Connection final : public live::Listener {
   void refuse();  // 503 and close
   void close();   // deletes this in the loop's next turn
   void hear(const live::Text& text) override;
+  void say(std::string_view text) override;
+  bool busy() const override { return writes_ > 0; }
 
  private:
   friend class Server;
@@ -44,6 +47,10 @@ class Connection final : public live::Listener {
   void on_read(ssize_t n, const char* bytes);
   void consume(std::string_view bytes);
   void answer(const http::Request& request);
+  void deliver(http::Reply reply);
+  void decide(u64 now);  // from Server::ask_held()
+  void go_on();          // after an answer that was not given inside consume()
+  void begin_events(http::Reply& reply, std::string head);
   void answer_error(u16 status, std::string_view text);
   void send(std::string head, std::string_view body);
   void next_block();
@@ -68,6 +75,7 @@ class Connection final : public live::Listener {
   Connection* before_ = nullptr;
   Connection* after_ = nullptr;
   std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<http::Events> events_;
   live::Text lagging_;  // newest event, to be sent when the one under way is out
   u64 deadline_ = 0;
   std::size_t last_queue_ = 0;  // unsent bytes when the deadline was last moved on

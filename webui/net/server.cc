@@ -112,6 +112,8 @@ Server::Server(uv_loop_t& loop, const http::Router& router, ServerOptions option
     : loop_(loop), router_(router), options_(std::move(options)), read_buffer_(kReadBufferBytes) {
   uv_timer_init(&loop_, &sweep_timer_);
   sweep_timer_.data = this;
+  uv_timer_init(&loop_, &held_timer_);
+  held_timer_.data = this;
   uv_idle_init(&loop_, &idle_);
   idle_.data = this;
 }
@@ -327,8 +329,52 @@ void Server::run() {
     connection->waiting_ = false;
     connection->resume();
   }
-  if (status_.step(kSlice) && soon_.empty()) {
+  const bool told = status_.step(kSlice);
+  if (work_left_) {
+    work_left_ = !work_();
+  }
+  if (told && soon_.empty() && !work_left_) {
     uv_idle_stop(&idle_);
+  }
+}
+
+void Server::begin_work() {
+  if (work_ && !stopping_) {
+    work_left_ = true;
+    uv_idle_start(&idle_, [](uv_idle_t* idle) { static_cast<Server*>(idle->data)->run(); });
+  }
+}
+
+bool Server::hold(Connection& connection) {
+  if (held_.size() >= options_.max_held) {
+    return false;
+  }
+  held_.push_back(&connection);
+  if (held_.size() == 1) {
+    uv_timer_start(
+        &held_timer_, [](uv_timer_t* timer) { static_cast<Server*>(timer->data)->ask_held(); },
+        options_.held_ms, options_.held_ms);
+  }
+  return true;
+}
+
+void Server::let_go(Connection& connection) {
+  const auto found = std::find(held_.begin(), held_.end(), &connection);
+  if (found == held_.end()) {
+    return;
+  }
+  held_.erase(found);
+  if (held_.empty()) {
+    uv_timer_stop(&held_timer_);
+  }
+}
+
+void Server::ask_held() {
+  const u64 now = uv_now(&loop_);
+  // Those that are decided leave held_; nobody is deleted in here.
+  const std::vector<Connection*> now_held = held_;
+  for (Connection* connection : now_held) {
+    connection->decide(now);
   }
 }
 
@@ -375,6 +421,7 @@ void Server::stop() {
   for (Connection* c = first_; c != nullptr; c = c->after_) {
     c->drain();
   }
+  ask_held();
   finish_if_drained();
 }
 
@@ -383,7 +430,8 @@ void Server::finish_if_drained() {
     return;
   }
   for (uv_handle_t* handle :
-       {reinterpret_cast<uv_handle_t*>(&sweep_timer_), reinterpret_cast<uv_handle_t*>(&idle_)}) {
+       {reinterpret_cast<uv_handle_t*>(&sweep_timer_), reinterpret_cast<uv_handle_t*>(&held_timer_),
+        reinterpret_cast<uv_handle_t*>(&idle_)}) {
     if (uv_is_closing(handle) == 0) {
       uv_close(handle, nullptr);
     }

@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -38,14 +39,16 @@ struct ServerOptions {
   std::size_t max_connections = 10000;
   std::size_t max_per_address = 5000;  // a /64 of IPv6 counts as one; Unix sockets are not counted
   http::Limits limits;
-  u64 head_ms = 10000;   // from the first byte to the end of the head
-  u64 body_ms = 30000;   // from there to the end of the body
-  u64 idle_ms = 60000;   // between requests
-  u64 write_ms = 60000;  // without the reader taking a byte
-  u64 linger_ms = 2000;  // after an error: for the client to read it
-  u64 drain_ms = 10000;  // after stop(): for answers under way
-  u64 sweep_ms = 1000;   // how often deadlines are looked at
-  u32 retry_ms = 3000;   // told to event readers at stop()
+  u64 head_ms = 10000;          // from the first byte to the end of the head
+  u64 body_ms = 30000;          // from there to the end of the body
+  u64 idle_ms = 60000;          // between requests
+  u64 write_ms = 60000;         // without the reader taking a byte
+  u64 linger_ms = 2000;         // after an error: for the client to read it
+  u64 drain_ms = 10000;         // after stop(): for answers under way
+  u64 sweep_ms = 1000;          // how often deadlines are looked at
+  u32 retry_ms = 3000;          // told to event readers at stop()
+  std::size_t max_held = 1024;  // answers put off at one time; beyond, they are given at once
+  u64 held_ms = 10;             // how often one that is put off is asked for
 };
 
 class Server {
@@ -76,6 +79,11 @@ class Server {
 
   const http::Stats& stats() const { return stats_; }
 
+  // Work to be done in slices, so that requests are answered in between: `step` does one and says
+  // whether nothing is left. begin_work() after there is some. Set before the loop runs.
+  void set_work(std::function<bool()> step) { work_ = std::move(step); }
+  void begin_work();
+
  private:
   friend class Connection;
   struct Listening;
@@ -90,6 +98,9 @@ class Server {
   void closed(Connection& connection);
   void run_soon(Connection& connection);
   void run();
+  bool hold(Connection& connection);
+  void let_go(Connection& connection);
+  void ask_held();
   void sweep();
   void finish_if_drained();
   live::Broadcast* broadcast(http::Channel channel);
@@ -109,6 +120,10 @@ class Server {
   Connection* first_ = nullptr;
   std::map<Address, std::size_t> per_address_;
   std::vector<Connection*> soon_;
+  std::vector<Connection*> held_;
+  uv_timer_t held_timer_{};
+  std::function<bool()> work_;
+  bool work_left_ = false;
   live::Broadcast status_;
   std::vector<char> read_buffer_;  // one for all: libuv reads right after it asks for it
   http::Stats stats_;
