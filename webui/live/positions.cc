@@ -95,6 +95,7 @@ class Positions::Seat final : public http::Events {
   u32 present_s_ = 0;  // last report
   u32 unknown_s_ = 0;  // since when
   u16 key_bytes_;
+  u16 stored_bytes_ = 0;  // of it, as the table has it
   u16 table_ = Sight::kNoTable;
   u16 room_ = 0;
   u8 language_;
@@ -218,6 +219,7 @@ void Positions::remember(Seat& seat, const Sight& sight) {
   seat.room_ = sight.visitor.room.value;
   seat.since_ = sight.visitor.since;
   seat.deadline_ = sight.visitor.deadline;
+  seat.stored_bytes_ = sight.key_bytes;
   if (seat.table_ != sight.table || seat.slot_ != sight.slot) {
     unhash(seat);
     if (sight.table != Sight::kNoTable) {
@@ -466,9 +468,15 @@ void Positions::take_turn(Seat& seat) {
   }
   if (seat.where_ == Where::kLine) {
     if (look_all_ || seat.rank_ == shm::Reader::kNoRank) {
-      seat.rank_ = 0;
       look_at(seat);
-    } else if (seat.told_s_ != now_s_) {
+      const shm::RoomInfo* room = room_of(*segment_.reader(), RoomNo{seat.room_});
+      const auto rank = seat.where_ != Where::kLine || room == nullptr
+                            ? std::nullopt
+                            : segment_.reader()->rank_of(*room, Ticket{seat.ticket_});
+      seat.rank_ = rank.value_or(shm::Reader::kNoRank);
+    }
+    if (seat.where_ == Where::kLine && seat.rank_ != shm::Reader::kNoRank &&
+        seat.told_s_ != now_s_) {
       tell(seat, seat.rank_ + 1);
     }
   } else if (seat.where_ == Where::kElsewhere) {
@@ -502,7 +510,8 @@ void Positions::note_presence(Seat& seat) {
     return;
   }
   const u32 pause = std::clamp<u32>(room->settings.hold_ms / 5000, 1, kMaxPresenceSeconds);
-  if ((!seat.reported_ || now_s_ - seat.present_s_ >= pause) && presence_.add(seat.key())) {
+  if ((!seat.reported_ || now_s_ - seat.present_s_ >= pause) &&
+      presence_.add(seat.key().substr(0, seat.stored_bytes_))) {
     seat.reported_ = true;
     seat.present_s_ = now_s_;
   }

@@ -3,8 +3,9 @@
 //
 //   {"command":"present","keys":["<session>@<room>", ...],"by":"lineq-web"}
 //
-// Bounded: kBatch keys a line, kInFlight lines without an answer. What does not fit is refused and
-// offered again by its owner a second later. No socket.
+// Bounded: kBatch keys or kBatchBytes a line (a line of the control socket has its limit),
+// kInFlight lines without an answer. What does not fit is refused and offered again by its owner a
+// second later. No socket.
 #pragma once
 
 #include <functional>
@@ -19,6 +20,8 @@ namespace lineq::live {
 class Presence {
  public:
   static constexpr std::size_t kBatch = 500;
+  static constexpr std::size_t kBatchBytes = std::size_t{24}
+                                             << 10;  // of keys; escaped they may be twice that
   static constexpr std::size_t kInFlight = 8;
   // Sends a line; `done` says whether lineqd took it, now or later. Presence outlives it.
   using Send = std::function<void(std::string line, std::function<void(bool taken)> done)>;
@@ -34,6 +37,7 @@ class Presence {
  private:
   Send send_;
   std::vector<std::string> batch_;
+  std::size_t bytes_ = 0;
   std::size_t in_flight_ = 0;
   u64 reported_ = 0;
 };

@@ -44,7 +44,7 @@ Sight look(shm::Reader& reader, std::string_view key) {
     const shm::Visitor visitor = shm::Visitor::of(entry);
     const Standing standing = standing_of(visitor.state);
     if (!best.seen || standing > best.standing) {
-      best = {standing, true, table.no, entry.slot(), visitor};
+      best = {standing, true, table.no, entry.slot(), static_cast<u16>(cut.size()), visitor};
     }
   }
   return best;

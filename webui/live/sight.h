@@ -31,6 +31,7 @@ struct Sight {
   bool seen = false;  // there is an entry, though it may be over
   u16 table = kNoTable;
   u32 slot = 0;
+  u16 key_bytes = 0;  // of the key as the table has it, which may be cut
   shm::Visitor visitor;
 };
 
