@@ -83,8 +83,18 @@ Error invalid(std::string what) {
   return {ErrorCode::kInvalid, std::move(what)};
 }
 
-constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
-                            rapidjson::kParseFullPrecisionFlag;
+constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag;
+
+bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = cli::decode_utf8(text, at).length;
+    if (length == 0) {
+      return false;
+    }
+    at += length;
+  }
+  return true;
+}
 
 Status parse(std::string_view line, rapidjson::Document& document) {
   if (nested_too_deeply(line)) {
@@ -264,6 +274,10 @@ Result<Command> parse_command(std::string_view line) {
     return invalid(fmt::format("command: '{}' is none; allowed: {}{}",
                                cli::escaped(text_of(*name).substr(0, 100)), fmt::join(names, ", "),
                                cli::suggestion(text_of(*name), names)));
+  }
+  // Keys are whatever strangers put into cookies: one of them must not spoil those beside it.
+  if (word->value != CommandKind::kPresent && !is_utf8(line)) {
+    return invalid("not UTF-8");
   }
   Command command;
   command.kind = word->value;

@@ -57,10 +57,19 @@ TEST(CommandTest, AMistakeIsOneSentence) {
             "mistake: keys: allowed: a list of strings");
   EXPECT_TRUE(mistake("").starts_with("mistake: not JSON at byte 1: "));
   EXPECT_TRUE(mistake("{\"command\":\"info\"} x").starts_with("mistake: not JSON at byte "));
-  EXPECT_TRUE(mistake("{\"command\":\"\xff\"}").starts_with("mistake: not JSON at byte "));
+  EXPECT_TRUE(mistake("{\"command\":\"\xff\"}").starts_with("mistake: command: '\\xff' is none"));
+  EXPECT_EQ(mistake("{\"command\":\"room\",\"name\":\"\xff\"}"), "mistake: not UTF-8");
   EXPECT_EQ(mistake(std::string(100000, '[')), "mistake: nested too deeply");
   EXPECT_EQ(mistake(R"({"command":"put_room","room":{"a":)" + std::string(50, '[')),
             "mistake: nested too deeply");
+}
+
+TEST(CommandTest, AKeyThatIsNoTextSpoilsNoOtherKey) {
+  const Result<Command> command = parse_command(
+      "{\"command\":\"present\",\"keys\":[\"a@shop\",\"\xff\xfe@shop\",\"\\u0000\"]}");
+  ASSERT_TRUE(command.ok()) << command.error().what;
+  EXPECT_EQ(command->keys,
+            (std::vector<std::string>{"a@shop", "\xff\xfe@shop", std::string(1, '\0')}));
 }
 
 TEST(CommandTest, AnswersThereAndBack) {
