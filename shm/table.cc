@@ -932,10 +932,12 @@ u64* Together::insert(Table& table, std::span<const u8> key, u32 tag, SegmentMs 
 }
 
 void Together::join(Line& line) {
-  LINEQ_ASSERT(line_ == nullptr);
+  const LineDir* dir = line.parts_->dir();
+  LINEQ_ASSERT(line_ == nullptr && dir != nullptr &&
+               line.parts_->segment(segment_of(dir->tail)) != nullptr);  // next_ticket() made it
   line_ = &line;
   joins_ = true;
-  ticket_ = Ticket{line.parts_->dir()->tail};
+  ticket_ = Ticket{dir->tail};
 }
 void Together::leave(Line& line, Ticket ticket) {
   LINEQ_ASSERT(line_ == nullptr && line.has(ticket));

@@ -205,7 +205,7 @@ class RoomsVerifier {
           of_1k += static_cast<u64>(std::popcount(bits[w]));
           for (u64 rest = bits[w]; rest != 0; rest &= rest - 1) {
             const u64 ticket =
-                s * kSegmentTickets + w * 64 + static_cast<u32>(std::countr_zero(rest));
+                s * kSegmentTickets + u64{w} * 64 + static_cast<u32>(std::countr_zero(rest));
             inside &= pending(room, ticket) || (ticket >= dir.head && ticket < dir.tail);
           }
         }

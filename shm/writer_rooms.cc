@@ -135,7 +135,9 @@ Result<RoomNo> Writer::add_room(const RoomSettings& settings, SegmentMs /*now*/)
     s.lines.resize(no + 1);
   }
   s.lines[no].reset(new Line(std::make_unique<Line::Parts>(s, room)));
-  s.rooms.insert(std::lower_bound(s.rooms.begin(), s.rooms.end(), room), room);
+  const auto behind = std::find_if(s.rooms.begin(), s.rooms.end(),
+                                   [&](RoomNo other) { return other.value > room.value; });
+  s.rooms.insert(behind, room);
   tell_room(room);
   return room;
 }

@@ -41,11 +41,11 @@ RoomNo room_of(const Writer& writer, const std::string& name) {
   return RoomNo{0xffff};
 }
 
-Operation add(std::string room) {
+Operation add(const std::string& room) {
   return {[=](Writer& w) { ASSERT_TRUE(w.add_room(room_settings(room), 0).ok()); },
           [=](Model& m) { m.rooms[room].settings = room_settings(room); }};
 }
-Operation change(std::string room) {
+Operation change(const std::string& room) {
   RoomSettings rules = room_settings(room, 77);
   rules.message = std::string(255, 'm');
   rules.host = "example.org";
@@ -54,11 +54,11 @@ Operation change(std::string room) {
   return {[=](Writer& w) { w.set_room(room_of(w, room), rules); },
           [=](Model& m) { m.rooms[room].settings = rules; }};
 }
-Operation drop(std::string room) {
+Operation drop(const std::string& room) {
   return {[=](Writer& w) { w.drop_room(room_of(w, room)); },
           [=](Model& m) { m.rooms.erase(room); }};
 }
-Operation come(std::string room, std::string key) {
+Operation come(const std::string& room, const std::string& key) {
   return {[=](Writer& w) { join(w, room_of(w, room), key); },
           [=](Model& m) {
             m.rooms[room].waiting[m.rooms[room].tail++] = key;
@@ -66,7 +66,7 @@ Operation come(std::string room, std::string key) {
           }};
 }
 // The k-th who waits comes to `state`; k = 0 is the front.
-Operation select(std::string room, u64 k, VisitorState state) {
+Operation select(const std::string& room, u64 k, VisitorState state) {
   return {[=](Writer& w) {
             const RoomNo no = room_of(w, room);
             become(w, holder(w, no, *w.line(no).select(k)), state);
@@ -77,12 +77,12 @@ Operation select(std::string room, u64 k, VisitorState state) {
             m.rooms[room].waiting.erase(at);
           }};
 }
-Operation touch(std::string key, VisitorState state) {
+Operation touch(const std::string& key, VisitorState state) {
   return {[=](Writer& w) { become(w, key, state); }, [=](Model& m) { m.visitors[key] = state; }};
 }
 
 // Begins `before` tickets short of a segment's end, of which the first `late` still wait.
-Operation many(std::string room, u64 before) {
+Operation many(const std::string& room, u64 before) {
   const u64 count = kSegmentTickets - before;
   return {[=](Writer& w) {
             Line& line = w.line(room_of(w, room));

@@ -154,10 +154,7 @@ void contend(Crowd& crowd, Outcome& outcome, MakeRank make_rank) {
     }
   };
   crowd.drift();
-  std::vector<std::thread> readers;
-  for (int i = 0; i < 2; ++i) {
-    readers.emplace_back(read);
-  }
+  std::array<std::thread, 2> readers{std::thread(read), std::thread(read)};
   const u64 end = monotonic_ms() + kRunMs;
   while (monotonic_ms() < end) {
     crowd.drift();

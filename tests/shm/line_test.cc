@@ -348,7 +348,7 @@ TEST(LineTest, ReadersSurviveADamagedLine) {
       std::filesystem::temp_directory_path() / ("lineq-" + w.instance.name());
   std::mt19937_64 random(7);
   std::vector<Ticket> tickets;
-  for (u64 t = 0; t < 2 * kSegmentTickets; t += 1000) {
+  for (u64 t = 0; t < u64{2} * kSegmentTickets; t += 1000) {
     tickets.emplace_back(t);
   }
   tickets.emplace_back(~u64{0});

@@ -52,7 +52,7 @@ class VerifyRoomsTest : public testing::Test {
     return nullptr;
   }
   u64* visitor(u32 slot) {
-    return reinterpret_cast<u64*>(slots_ + slot * layout_->tables[0].slot_bytes + ext_);
+    return reinterpret_cast<u64*>(slots_ + u64{slot} * layout_->tables[0].slot_bytes + ext_);
   }
   std::string found() { return findings(instance_); }
   bool finds(std::string_view text) { return found().find(text) != std::string::npos; }

@@ -118,7 +118,8 @@ class Queue {
 
   std::size_t collect() {
     std::size_t busy = 0;
-    for (u16 i = 0; i < tables_.size(); ++i) {
+    const auto count = static_cast<u16>(tables_.size());
+    for (u16 i = 0; i < count; ++i) {
       busy += patient_scan(reader_, *tables_[i], [&](const shm::EntryView& entry, Tick) {
         const Visitor v = Visitor::of(entry);
         if (belongs(v)) {
