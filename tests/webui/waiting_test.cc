@@ -7,7 +7,7 @@
 #include "tests/webui/crowd.h"
 #include "tests/webui/pages_test.h"
 #include "webui/http/router.h"
-#include "webui/pages/sha256.h"
+#include "webui/pages/csp_hash.h"
 
 namespace lineq::pages {
 namespace {

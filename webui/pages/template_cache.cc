@@ -11,7 +11,7 @@
 #include "shm/support/clock.h"
 #include "tools/cli/log.h"
 #include "webui/pages/accept.h"
-#include "webui/pages/sha256.h"
+#include "webui/pages/csp_hash.h"
 #include "webui/pages/wait_values.h"
 
 namespace lineq::pages {

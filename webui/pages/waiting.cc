@@ -13,7 +13,7 @@
 #include "webui/pages/accept.h"
 #include "webui/pages/assets.h"
 #include "webui/pages/cloudflare.h"
-#include "webui/pages/sha256.h"
+#include "webui/pages/csp_hash.h"
 #include "webui/pages/visitor_key.h"
 
 namespace lineq::pages {
