@@ -54,6 +54,8 @@ function run(program, args, env = {}) {
 export class Stage {
   static count = 0;
 
+  // The program that moves the segment, by the variable that names it.
+  constructor(scene = 'LINEQ_SCENE') { this.program = need(scene); }
   async open() {
     this.instance = 'browser-' + process.pid + '-' + ++Stage.count;
     this.dir = mkdtempSync(path.join(tmpdir(), 'lq-'));
@@ -61,7 +63,7 @@ export class Stage {
     writeFileSync(path.join(this.dir, 'lineq.cfg'), '{}\n');
     this.port = await freePort();
     this.url = 'http://127.0.0.1:' + this.port;
-    this.scene = run(need('LINEQ_SCENE'), [this.instance]);
+    this.scene = run(this.program, [this.instance]);
     this.answers = '';
     this.scene.stdout.on('data', (text) => { this.answers += text; });
     await this.startWeb();

@@ -230,7 +230,9 @@ Words words_of(const Wait& wait, const Language& language) {
       break;
     case WaitState::kWaiting:
       words.headline = phrase(Phrase::kInLine);
-      words.wait = estimate_text(wait, language);
+      if (!wait.away && !wait.stopped) {
+        words.wait = estimate_text(wait, language);
+      }
       if (wait.position == 0) {
         break;
       }
