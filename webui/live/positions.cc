@@ -91,7 +91,7 @@ class Positions::Seat final : public http::Events {
   Tick deadline_ = 0;
   u32 told_hash_ = 0;
   u32 said_s_ = 0;     // last words, a comment included
-  u32 told_s_ = 0;     // last event
+  u32 told_ms_ = 0;    // last event
   u32 present_s_ = 0;  // last report
   u32 unknown_s_ = 0;  // since when
   u16 key_bytes_;
@@ -272,6 +272,12 @@ void Positions::look_at(Seat& seat) {
   tell(seat, position);
 }
 
+// One event a round, and a round every second; its turn in a round comes sooner or later.
+bool Positions::rested(const Seat& seat) const {
+  constexpr u32 kRestMs = 500;
+  return now_ms_ - seat.told_ms_ >= kRestMs;
+}
+
 void Positions::tell(Seat& seat, u64 position) {
   if (seat.dialect_ == Dialect::kOriginal) {
     return tell_original(seat, position);
@@ -298,7 +304,8 @@ void Positions::tell(Seat& seat, u64 position) {
   }
   seat.told_hash_ = hash;
   seat.told_ = position;
-  seat.told_s_ = seat.said_s_ = now_s_;
+  seat.told_ms_ = now_ms_;
+  seat.said_s_ = now_s_;
   ++events_;
   seat.to_->say(http::sse_event("position", fmt::format_int(position).str(), data_));
 }
@@ -321,7 +328,8 @@ void Positions::tell_original(Seat& seat, u64 position) {
   if (event_.empty()) {
     return;
   }
-  seat.told_s_ = seat.said_s_ = now_s_;
+  seat.told_ms_ = now_ms_;
+  seat.said_s_ = now_s_;
   ++events_;
   seat.to_->say(event_);
 }
@@ -342,6 +350,7 @@ void Positions::tell_ready(Seat& seat) {
 }
 
 void Positions::tick(u64 now_ms) {
+  now_ms_ = static_cast<u32>(now_ms);
   now_s_ = static_cast<u32>(now_ms / 1000);
   numbers_room_ = nullptr;
   shm::Reader* reader = segment_.reader();
@@ -398,6 +407,7 @@ void Positions::follow_feed() {
 }
 
 void Positions::begin_round(u64 now_ms) {
+  now_ms_ = static_cast<u32>(now_ms);
   now_s_ = static_cast<u32>(now_ms / 1000);
   if (walking_ != Where::kNowhere || segment_.reader() == nullptr) {
     return;
@@ -475,8 +485,7 @@ void Positions::take_turn(Seat& seat) {
                             : segment_.reader()->rank_of(*room, Ticket{seat.ticket_});
       seat.rank_ = rank.value_or(shm::Reader::kNoRank);
     }
-    if (seat.where_ == Where::kLine && seat.rank_ != shm::Reader::kNoRank &&
-        seat.told_s_ != now_s_) {
+    if (seat.where_ == Where::kLine && seat.rank_ != shm::Reader::kNoRank && rested(seat)) {
       tell(seat, seat.rank_ + 1);
     }
   } else if (seat.where_ == Where::kElsewhere) {
@@ -488,7 +497,7 @@ void Positions::take_turn(Seat& seat) {
       put(seat, Where::kDone);
       seat.said_s_ = now_s_;
       seat.to_->say("event: again\ndata: {}\n\n");
-    } else if (seat.where_ == Where::kElsewhere && seat.told_s_ != now_s_) {
+    } else if (seat.where_ == Where::kElsewhere && rested(seat)) {
       tell(seat, seat.standing_ == Standing::kFront ? 1 : 0);
     }
   }

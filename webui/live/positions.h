@@ -83,6 +83,7 @@ class Positions {
   void leave(Seat& seat);
   void remember(Seat& seat, const Sight& sight);
   void look_at(Seat& seat);
+  bool rested(const Seat& seat) const;
   void tell(Seat& seat, u64 position);
   void tell_original(Seat& seat, u64 position);
   void tell_ready(Seat& seat);
@@ -107,6 +108,7 @@ class Positions {
   u64 epoch_ = 0;
   shm::FeedCursor cursor_;
   bool look_all_ = false;
+  u32 now_ms_ = 0;
   u32 now_s_ = 0;
   u64 events_ = 0;
   // Scratch of a round.
