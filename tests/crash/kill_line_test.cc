@@ -53,7 +53,11 @@ struct Journal {
       if (!ticket) {
         ::_exit(2);
       }
-      v = {VisitorState::kWaiting, false, room, *ticket, 5, 5};
+      v = {.state = VisitorState::kWaiting,
+           .room = room,
+           .ticket = *ticket,
+           .deadline = 5,
+           .since = 5};
       change.join(line);
       holders.emplace(ticket->value, n);
     } else {

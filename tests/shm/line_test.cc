@@ -313,7 +313,11 @@ TEST(LineTest, AVisitorIsInTheTableAndInTheLine) {
     u64* image = change.insert(*table, key, tag, 0);
     ASSERT_NE(image, nullptr);
     put_times(image, std::nullopt, Tick{5});
-    const Visitor v{VisitorState::kWaiting, false, w.room, *ticket, 100, 5};
+    const Visitor v{.state = VisitorState::kWaiting,
+                    .room = w.room,
+                    .ticket = *ticket,
+                    .deadline = 100,
+                    .since = 5};
     image[table->info().geometry.ext_offset / 8] = v.word0();
     image[table->info().geometry.ext_offset / 8 + 1] = v.word1();
     change.join(w.line());

@@ -126,7 +126,8 @@ TEST_F(VerifyRoomsTest, TwoVisitorsWithOneTicketAreNamed) {
 }
 
 TEST_F(VerifyRoomsTest, ATicketThatWasNeverGivenIsNamed) {
-  visitor(500)[0] = Visitor{VisitorState::kWaiting, false, room_, Ticket{1 << 30}, 0, 0}.word0();
+  visitor(500)[0] =
+      Visitor{.state = VisitorState::kWaiting, .room = room_, .ticket = Ticket{1 << 30}}.word0();
   EXPECT_TRUE(finds("line-visitor: table users slot 500: waits with ticket 1073741824")) << found();
   visitor(501)[0] |= u64{15} << 60;
   EXPECT_TRUE(finds("visitor-state: table users slot 501: state 15")) << found();

@@ -38,7 +38,12 @@ inline Ticket join(Writer& writer, RoomNo room, std::string_view key, SegmentMs 
   const auto old = table.find(tag, bytes(key));
   Together change(writer);
   u64* image = old ? change.update(table, *old, tag) : change.insert(table, bytes(key), tag, now);
-  put_visitor(table, image, {VisitorState::kWaiting, false, room, *ticket, time + 300'000, time});
+  put_visitor(table, image,
+              {.state = VisitorState::kWaiting,
+               .room = room,
+               .ticket = *ticket,
+               .deadline = time + 300'000,
+               .since = time});
   change.join(writer.line(room));
   change.land_quietly(now);
   return *ticket;

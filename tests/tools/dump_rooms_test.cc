@@ -33,8 +33,12 @@ class DumpRoomsTest : public testing::Test {
     shm::Together change(writer);
     u64* image = change.insert(table, bytes, table.tag_of(bytes), now);
     shm::put_times(image, std::nullopt, tick_of(now));
-    const Visitor v{
-        state, state == VisitorState::kFront, room, ticket, time + 300'000, time - since_ms_ago};
+    const Visitor v{.state = state,
+                    .again = state == VisitorState::kFront,
+                    .room = room,
+                    .ticket = ticket,
+                    .deadline = time + 300'000,
+                    .since = time - since_ms_ago};
     image[table.info().geometry.ext_offset / 8] = v.word0();
     image[table.info().geometry.ext_offset / 8 + 1] = v.word1();
     if (state == VisitorState::kWaiting) {
