@@ -1,0 +1,119 @@
+// The waiting room's long stories: large crowds, processes that die, and how fast a place is taken.
+#include <chrono>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/e2e/rooms_world.h"
+
+namespace lineq::test {
+namespace {
+
+using shm::RoomCounter;
+
+class SlowWaitingRoomTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!have_haproxys()) {
+      GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+    }
+  }
+};
+
+TEST_F(SlowWaitingRoomTest, AFreePlaceIsTakenAtOnceByWhoListens) {
+  RoomsWorld world({shop(5)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(150);
+  plan.span_ms = 300;
+  plan.stream = plan.path;
+  plan.visit_ms = 150;
+  world.crowd.send(plan);
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(60)))
+      << world.crowd.result().json() << world.story();
+  const CrowdResult result = world.crowd.result(5);
+  EXPECT_EQ(world.trouble_with(result, *watch, 5, 150), "");
+  EXPECT_LT(result.refill_p50_ms, 300) << result.json();
+  EXPECT_EQ(world.wait_empty(*watch), "");
+  RecordProperty("refill_p50_ms", static_cast<int>(result.refill_p50_ms));
+  fmt::print("{}\n", result.json());
+}
+
+TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
+  RoomsWorld world({shop(20)});
+  ASSERT_TRUE(world.start(3, true)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(600);
+  plan.span_ms = 2000;
+  plan.visit_ms = 100;
+  world.crowd.send(plan);
+  for (u32 round = 0; round < 4 && world.crowd.numbers().finished() < 500; ++round) {
+    const u32 before = world.crowd.numbers().left;
+    ASSERT_TRUE(wait_until([&] { return world.crowd.numbers().left >= before + 60; }))
+        << world.crowd.result().json() << world.story();
+    if (round % 2 == 0) {
+      Haproxy& killed = world.at(round / 2);
+      killed.kill();
+      ASSERT_TRUE(killed.start()) << killed.log();
+    } else {
+      ASSERT_TRUE(world.at(2).reload());
+    }
+  }
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(120)))
+      << world.crowd.result().json() << world.story();
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, 600), "");
+  EXPECT_EQ(world.wait_empty(*watch), "");
+}
+
+TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
+  RoomsWorld world({shop(20)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(1000);
+  plan.span_ms = 2000;
+  plan.visit_ms = 100;
+  world.crowd.send(plan);
+  u32 daemons = 0;
+  u32 webs = 0;
+  while (daemons < 10 || webs < 20) {
+    const CrowdNumbers before = world.crowd.numbers();
+    ASSERT_LT(before.finished(), 1000U) << "the crowd was gone too early";
+    ASSERT_TRUE(wait_until([&] { return world.crowd.numbers().left >= before.left + 15; }))
+        << world.crowd.result().json() << world.story();
+    if (webs < 20) {
+      world.web.kill();
+      ASSERT_TRUE(world.start_web()) << world.trouble;
+      ++webs;
+    }
+    if (daemons < 10 && webs % 2 == 0) {
+      world.kill_daemon();
+      ASSERT_TRUE(world.start_daemon()) << world.trouble;
+      ++daemons;
+    }
+  }
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(120)))
+      << world.crowd.result().json() << world.story();
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, 1000), "");
+  EXPECT_EQ(world.wait_empty(*watch), "");
+}
+
+TEST_F(SlowWaitingRoomTest, TwoThousandInTwoSecondsAskingEverySecond) {
+  RoomsWorld world({shop(20)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(2000);
+  plan.span_ms = 2000;
+  plan.visit_ms = 100;
+  world.crowd.send(plan);
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(240)))
+      << world.crowd.result().json() << world.story();
+  const CrowdResult result = world.crowd.result(20);
+  EXPECT_EQ(world.trouble_with(result, *watch, 20, 2000), "");
+  EXPECT_EQ(result.sessions, 2000U);
+  EXPECT_EQ(watch->numbers().counter(RoomCounter::admitted), 2000U);
+  EXPECT_EQ(world.wait_empty(*watch), "");
+  fmt::print("{}\n", result.json());
+}
+
+}  // namespace
+}  // namespace lineq::test

@@ -1,0 +1,195 @@
+#include "tests/e2e/rooms_world.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "shm/reader.h"
+#include "shm/visitor.h"
+
+namespace lineq::test {
+
+cli::RoomSettings shop(u32 capacity) {
+  cli::RoomSettings room = a_room("shop", "shop.example");
+  room.capacity = capacity;
+  room.session_ms = 3000;
+  room.hold_ms = 20'000;
+  room.refresh_ms = 1000;
+  return room;
+}
+
+RoomWatch::RoomWatch(const Instance& instance, std::string room)
+    : instance_(instance.name()), room_(std::move(room)), thread_([this] { run(); }) {}
+
+RoomWatch::~RoomWatch() {
+  stop_ = true;
+  thread_.join();
+}
+
+void RoomWatch::run() {
+  auto opened = shm::Reader::open({.directory = {}, .instance = instance_, .patience_ms = 10000});
+  if (!opened) {
+    fmt::print(stderr, "no segment: {}\n", opened.error().what);
+    return;
+  }
+  shm::Reader reader = opened.take();
+  shm::FeedCursor cursor;
+  std::set<u64> seen;
+  std::array<shm::FeedRecord, 512> records{};
+  while (!stop_) {
+    (void)reader.refresh();
+    const shm::RoomInfo* room = reader.find_room(room_);
+    const shm::Followed followed = reader.follow(cursor, records);
+    std::vector<u64> fresh;
+    for (u32 i = 0; room != nullptr && i < followed.records; ++i) {
+      const auto& tables = reader.tables();
+      const auto table = std::find_if(tables.begin(), tables.end(), [&](const shm::TableInfo& t) {
+        return t.no == records[i].table && t.role == shm::TableRole::kUsers;
+      });
+      shm::SlotCopy copy;
+      shm::EntryView entry;
+      if (table == tables.end() ||
+          reader.read_slot(*table, records[i].slot, copy, entry) != shm::Lookup::kFound) {
+        continue;
+      }
+      const shm::Visitor v = shm::Visitor::of(entry);
+      const bool was_called = shm::holds_place(v.state) || v.state == shm::VisitorState::kExpired ||
+                              v.state == shm::VisitorState::kRevoked ||
+                              v.state == shm::VisitorState::kLapsed;
+      if (v.room == room->no && was_called && seen.insert(v.ticket.value).second) {
+        fresh.push_back(v.ticket.value);
+      }
+    }
+    if (room != nullptr) {
+      const shm::RoomNumbers now = reader.numbers(*room);
+      const std::lock_guard lock(mutex_);
+      numbers_ = now;
+      most_places_ = std::max(most_places_, now.active + now.ready);
+      called_.insert(called_.end(), fresh.begin(), fresh.end());
+    }
+    if (followed.records == 0) {
+      std::this_thread::sleep_for(Milliseconds(2));
+    }
+  }
+}
+
+shm::RoomNumbers RoomWatch::numbers() const {
+  const std::lock_guard lock(mutex_);
+  return numbers_;
+}
+
+u64 RoomWatch::most_places() const {
+  const std::lock_guard lock(mutex_);
+  return most_places_;
+}
+
+std::vector<u64> RoomWatch::called() const {
+  const std::lock_guard lock(mutex_);
+  return called_;
+}
+
+std::string RoomWatch::order_trouble() const {
+  const std::vector<u64> order = called();
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    if (order[i] < order[i - 1]) {
+      return fmt::format("ticket {} was called after ticket {}", order[i], order[i - 1]);
+    }
+  }
+  return order.empty() ? "nobody was seen to be called" : "";
+}
+
+bool RoomWatch::wait(const std::function<bool(const shm::RoomNumbers&)>& condition,
+                     Milliseconds patience) const {
+  return wait_until([&] { return condition(numbers()); }, patience);
+}
+
+RoomsWorld::RoomsWorld(std::vector<cli::RoomSettings> rooms_in, std::string_view more)
+    : rooms(std::move(rooms_in)) {
+  std::string routes;
+  for (const cli::RoomSettings& room : rooms) {
+    routes += (routes.empty() ? "" : ", ") + cli::room_json(room);
+  }
+  write_file(lineq.dir().file("lineq.cfg"),
+             fmt::format("{{\"service_mode\": \"vwr\", \"vwr_users_table\": \"timestamps\", {}\n"
+                         "\"routes\": [{}]}}\n",
+                         more, routes));
+}
+
+bool RoomsWorld::start(std::size_t haproxys, bool master_worker) {
+  return start_with(haproxys, generated_config(rooms), master_worker);
+}
+
+bool RoomsWorld::start_with(std::size_t haproxys, const std::string& config, bool master_worker) {
+  if (!start_daemon() || !start_web()) {
+    return false;
+  }
+  for (std::size_t i = 0; i < haproxys; ++i) {
+    if (add(i % 2 == 0 ? HaproxyVersion::k26 : HaproxyVersion::k30, fmt::format("h{}", i), config,
+            master_worker,
+            {{"web", std::to_string(lineq.web_port())}, {"backend", std::to_string(site_port)}}) ==
+        nullptr) {
+      return false;
+    }
+  }
+  return wait_sessions();
+}
+
+std::vector<u16> RoomsWorld::ports() {
+  std::vector<u16> all;
+  for (std::size_t i = 0; i < count(); ++i) {
+    all.push_back(at(i).http_port());
+  }
+  return all;
+}
+
+CrowdPlan RoomsWorld::plan(u32 visitors) {
+  CrowdPlan plan;
+  plan.ports = ports();
+  plan.host = rooms.front().host.empty() ? "shop.example" : rooms.front().host;
+  plan.path = rooms.front().path;
+  plan.visitors = visitors;
+  return plan;
+}
+
+std::unique_ptr<RoomWatch> RoomsWorld::watch(std::string_view room) {
+  return std::make_unique<RoomWatch>(lineq, std::string(room.empty() ? rooms.front().name : room));
+}
+
+std::string RoomsWorld::trouble_with(const CrowdResult& result, const RoomWatch& watch,
+                                     u32 capacity, u32 visitors) const {
+  std::string said;
+  const auto want = [&](bool good, const std::string& sentence) {
+    said += good ? "" : sentence + "\n";
+  };
+  want(result.numbers.finished() == visitors,
+       fmt::format("{} of {} visitors are done", result.numbers.finished(), visitors));
+  want(result.most_inside <= capacity,
+       fmt::format("the site had {} at once, not {}", result.most_inside, capacity));
+  want(watch.most_places() <= capacity,
+       fmt::format("{} places were given at once", watch.most_places()));
+  want(result.intruders == 0, fmt::format("{} requests of ended sessions", result.intruders));
+  want(result.cookies_changed == 0, fmt::format("{} cookies changed", result.cookies_changed));
+  want(result.positions_risen == 0, fmt::format("{} positions rose", result.positions_risen));
+  const shm::RoomNumbers numbers = watch.numbers();
+  want(numbers.counter(shm::RoomCounter::over_limit) == 0,
+       fmt::format("over the limit: {}", numbers.counter(shm::RoomCounter::over_limit)));
+  want(numbers.counter(shm::RoomCounter::fifo_inversions) == 0,
+       fmt::format("inversions: {}", numbers.counter(shm::RoomCounter::fifo_inversions)));
+  const std::string order = watch.order_trouble();
+  want(order.empty(), order);
+  return said.empty() ? "" : said + result.json() + story();
+}
+
+std::string RoomsWorld::wait_empty(const RoomWatch& watch, Milliseconds patience) {
+  const bool empty = watch.wait(
+      [](const shm::RoomNumbers& n) { return n.active + n.ready + n.waiting + n.front == 0; },
+      patience);
+  const shm::RoomNumbers n = watch.numbers();
+  return empty ? lineq.verify()
+               : fmt::format("{} active, {} ready, {} waiting, {} in front are left", n.active,
+                             n.ready, n.waiting, n.front);
+}
+
+}  // namespace lineq::test

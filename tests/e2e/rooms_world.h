@@ -1,0 +1,78 @@
+// The world of the waiting room's end-to-end tests: lineqd in mode vwr, lineq-web, real HAProxys
+// with the configuration that lineqd -c writes (or another), a crowd and its site.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "shm/room.h"
+#include "tests/e2e/generated.h"
+#include "tests/e2e/world.h"
+#include "tests/support/crowd.h"
+
+namespace lineq::test {
+
+// Room "shop" on shop.example, of short sessions.
+cli::RoomSettings shop(u32 capacity);
+
+// Looks at one room of a segment all the time, as any reader can.
+class RoomWatch {
+ public:
+  RoomWatch(const Instance& instance, std::string room);
+  RoomWatch(const RoomWatch&) = delete;
+  RoomWatch& operator=(const RoomWatch&) = delete;
+  ~RoomWatch();
+
+  shm::RoomNumbers numbers() const;
+  u64 most_places() const;  // highest active + ready ever seen
+  // Tickets in the order in which they were called for the first time.
+  std::vector<u64> called() const;
+  // "" if every ticket was called after all smaller ones that were ever called.
+  std::string order_trouble() const;
+  bool wait(const std::function<bool(const shm::RoomNumbers&)>& condition,
+            Milliseconds patience = kPatience) const;
+
+ private:
+  void run();
+
+  std::string instance_;
+  std::string room_;
+  mutable std::mutex mutex_;
+  shm::RoomNumbers numbers_;
+  u64 most_places_ = 0;
+  std::vector<u64> called_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+class RoomsWorld : public World {
+ public:
+  // `more`: further keys of the configuration, each with a comma behind it.
+  explicit RoomsWorld(std::vector<cli::RoomSettings> rooms, std::string_view more = "");
+
+  std::vector<cli::RoomSettings> rooms;
+  u16 site_port = free_port();
+  Crowd crowd{site_port};
+
+  // lineqd, lineq-web and as many HAProxys, of 2.6 and 3.0 in turns, all with a session.
+  bool start(std::size_t haproxys, bool master_worker = false);
+  // With another configuration than the generated one.
+  bool start_with(std::size_t haproxys, const std::string& config, bool master_worker = false);
+  std::vector<u16> ports();
+  CrowdPlan plan(u32 visitors);  // to all HAProxys, host and path of the first room
+  std::unique_ptr<RoomWatch> watch(std::string_view room = "");
+
+  // What must be true of every crowd that was let through a room of `capacity`; "" or sentences.
+  std::string trouble_with(const CrowdResult& result, const RoomWatch& watch, u32 capacity,
+                           u32 visitors) const;
+  // Nobody holds a place or waits, and the segment is sound; "" or what is left.
+  std::string wait_empty(const RoomWatch& watch, Milliseconds patience = kPatience);
+};
+
+}  // namespace lineq::test

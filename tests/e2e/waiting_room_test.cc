@@ -1,0 +1,130 @@
+// The waiting room on real HAProxys: never one too many, in order of arrival, nobody forgotten,
+// whoever dies meanwhile.
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/e2e/rooms_world.h"
+
+namespace lineq::test {
+namespace {
+
+using shm::RoomCounter;
+using shm::RoomNumbers;
+
+class WaitingRoomTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!have_haproxys()) {
+      GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+    }
+  }
+  static std::string asked(RoomsWorld& world, std::size_t haproxy, const std::string& id,
+                           std::string_view more = "") {
+    const HttpAnswer answer =
+        http_get(world.at(haproxy).http_port(), "/",
+                 fmt::format("Host: shop.example\r\nCookie: lineq_shop={}\r\n{}", id, more));
+    return answer.status == 200 && answer.body == "shop\n" ? "shop"
+           : answer.status == 200                          ? "wait"
+                                                           : std::to_string(answer.status);
+  }
+  // As a browser: follows the redirect.
+  static bool inside(RoomsWorld& world, std::size_t haproxy, const std::string& id) {
+    std::string at = asked(world, haproxy, id);
+    return at == "shop" || (at == "303" && asked(world, haproxy, id) == "shop");
+  }
+};
+
+TEST_F(WaitingRoomTest, WhoFindsRoomComesInWithoutSeeingThePage) {
+  RoomsWorld world({shop(2)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  const HttpAnswer first = http_get(world.at(0).http_port(), "/buy?a=1",
+                                    "Host: shop.example\r\nCookie: lineq_shop=a\r\n");
+  EXPECT_EQ(first.status, 303) << first.headers << world.story();
+  EXPECT_NE(first.headers.find("ocation: /buy?a=1\r\n"), std::string::npos) << first.headers;
+  EXPECT_NE(first.headers.find("no-store"), std::string::npos) << first.headers;
+  EXPECT_EQ(asked(world, 1, "a"), "shop") << "every HAProxy knows";
+  EXPECT_TRUE(inside(world, 1, "b"));
+  EXPECT_EQ(asked(world, 0, "c"), "wait");
+  EXPECT_EQ(asked(world, 1, "d"), "wait");
+  EXPECT_TRUE(watch->wait([](const RoomNumbers& n) { return n.active == 2 && n.waiting == 2; }));
+  // The site ends a's session: c is next, d is not.
+  EXPECT_EQ(http_get(world.at(0).http_port(), "/?leave=1",
+                     "Host: shop.example\r\nCookie: lineq_shop=a\r\n")
+                .status,
+            200);
+  EXPECT_TRUE(wait_until([&] { return inside(world, 1, "c"); })) << world.story();
+  EXPECT_EQ(asked(world, 0, "d"), "wait");
+  EXPECT_EQ(asked(world, 0, "a"), "wait") << "ended is ended";
+  EXPECT_EQ(watch->numbers().counter(RoomCounter::revoked), 1U);
+  EXPECT_EQ(watch->most_places(), 2U);
+}
+
+TEST_F(WaitingRoomTest, TwoHaproxysLetACrowdInInOrder) {
+  RoomsWorld world({shop(20)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(300);
+  plan.span_ms = 500;
+  plan.poll_ms = 300;
+  plan.visit_ms = 100;
+  world.crowd.send(plan);
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(60)))
+      << world.crowd.result().json() << world.story();
+  EXPECT_EQ(world.trouble_with(world.crowd.result(20), *watch, 20, 300), "");
+  EXPECT_EQ(world.wait_empty(*watch), "");
+}
+
+TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
+  RoomsWorld world({shop(10)});
+  ASSERT_TRUE(world.start(3)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(200);
+  plan.poll_ms = 300;
+  plan.visit_ms = 100;
+  plan.leaving_percent = 50;
+  plan.patience_ms = 2000;
+  plan.silent_percent = 10;
+  plan.session_ms = 3000;
+  plan.roam = true;
+  world.crowd.send(plan);
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(60)))
+      << world.crowd.result().json() << world.story();
+  const CrowdResult result = world.crowd.result();
+  EXPECT_EQ(world.trouble_with(result, *watch, 10, 200), "");
+  EXPECT_GT(result.numbers.gave_up, 20U);
+  // Places of those who left silently, and those held for who fell silent, come back.
+  EXPECT_EQ(world.wait_empty(*watch, std::chrono::seconds(60)), "");
+  const RoomNumbers numbers = watch->numbers();
+  EXPECT_EQ(numbers.counter(RoomCounter::issued),
+            numbers.counter(RoomCounter::abandoned) + numbers.counter(RoomCounter::granted));
+}
+
+TEST_F(WaitingRoomTest, NoMoreThanSoManyInAMinute) {
+  cli::RoomSettings room = shop(50);
+  room.new_per_minute = 60;
+  RoomsWorld world({room});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  CrowdPlan plan = world.plan(80);
+  plan.span_ms = 200;
+  plan.poll_ms = 500;
+  world.crowd.send(plan);
+  // A burst of a tenth, then one a second.
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_TRUE(wait_until([&] { return world.crowd.numbers().left >= 14; }));
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  EXPECT_GT(seconds, 6);
+  const RoomNumbers numbers = watch->numbers();
+  EXPECT_LE(static_cast<double>(numbers.counter(RoomCounter::granted)), 6 + seconds + 2);
+  EXPECT_EQ(numbers.counter(RoomCounter::fifo_inversions), 0U);
+  EXPECT_EQ(watch->order_trouble(), "");
+}
+
+}  // namespace
+}  // namespace lineq::test
