@@ -11,12 +11,17 @@
 #include <thread>
 #include <vector>
 
+#include "bench/visitors/crowd.h"
 #include "shm/room.h"
 #include "tests/e2e/generated.h"
 #include "tests/e2e/world.h"
-#include "tests/support/crowd.h"
 
 namespace lineq::test {
+
+using bench::Crowd;
+using bench::CrowdNumbers;
+using bench::CrowdPlan;
+using bench::CrowdResult;
 
 // Room "shop" on shop.example, of short sessions.
 cli::RoomSettings shop(u32 capacity);

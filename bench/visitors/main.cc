@@ -2,8 +2,6 @@
 // site, too, and knows who was inside when.
 //
 //   crowd --haproxy 8080,8081 --visitors 200 --span 2000 --poll 1000
-#include "tests/support/crowd.h"
-
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -12,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "bench/visitors/crowd.h"
 #include "tools/cli/options.h"
 
 namespace lineq {
@@ -73,7 +72,7 @@ int run(int argc, char** argv) {
   if (line.exit_code) {
     return *line.exit_code;
   }
-  test::CrowdPlan plan;
+  bench::CrowdPlan plan;
   plan.visitors = 100;
   plan.visit_ms = 2000;
   plan.request_every_ms = 200;
@@ -101,20 +100,25 @@ int run(int argc, char** argv) {
   plan.path = line.value("path").value_or(plan.path);
   plan.stream = line.value("stream").value_or("");
 
-  test::Crowd crowd(static_cast<u16>(site));
+  bench::Crowd crowd(static_cast<u16>(site));
   crowd.send(plan);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(patience);
   while (!crowd.wait_finished(std::chrono::seconds(1)) &&
          std::chrono::steady_clock::now() < deadline) {
-    const test::CrowdNumbers now = crowd.numbers();
+    const bench::CrowdNumbers now = crowd.numbers();
     fmt::print(stderr, "\r{} came: {} wait, {} inside, {} served, {} gave up, {} errors  ",
                now.arrived, now.waiting, now.inside, now.left, now.gave_up, now.errors);
   }
-  const test::CrowdResult result = crowd.result(capacity);
+  const bench::CrowdResult result = crowd.result(capacity);
   fmt::print(stderr, "\n");
   fmt::print("{}\n", result.json());
   if (const auto path = line.value("json")) {
-    test::write_file(std::string(*path), result.json() + "\n");
+    std::FILE* file = std::fopen(std::string(*path).c_str(), "we");
+    if (file == nullptr) {
+      return cli::usage_error("crowd", fmt::format("cannot write {}", *path));
+    }
+    fmt::print(file, "{}\n", result.json());
+    std::fclose(file);
   }
   return result.numbers.finished() == plan.visitors ? 0 : 2;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,9 +16,8 @@
 #include <vector>
 
 #include "shm/support/ints.h"
-#include "tests/support/process.h"
 
-namespace lineq::test {
+namespace lineq::bench {
 
 struct CrowdPlan {
   std::vector<u16> ports;  // of the HAProxys; visitors are spread over them
@@ -81,7 +81,7 @@ class Crowd {
   void send(const CrowdPlan& plan);
   CrowdNumbers numbers() const;
   // All who came are gone.
-  bool wait_finished(Milliseconds patience);
+  bool wait_finished(std::chrono::milliseconds patience);
   // `capacity` > 0: with the refill times. Of everybody up to now.
   CrowdResult result(u32 capacity = 0);
 
@@ -91,4 +91,4 @@ class Crowd {
   std::thread thread_;
 };
 
-}  // namespace lineq::test
+}  // namespace lineq::bench

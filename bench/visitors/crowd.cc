@@ -1,4 +1,4 @@
-#include "tests/support/crowd.h"
+#include "bench/visitors/crowd.h"
 
 #include <uv.h>
 
@@ -16,8 +16,19 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
-namespace lineq::test {
+namespace lineq::bench {
 namespace {
+
+bool wait_until(const std::function<bool()>& condition, std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
 
 constexpr u64 kMs = 1'000'000;  // of uv_hrtime()
 
@@ -845,7 +856,7 @@ CrowdNumbers Crowd::numbers() const {
   return {s.arrived, s.waiting, s.inside, s.left, s.gave_up, s.errors};
 }
 
-bool Crowd::wait_finished(Milliseconds patience) {
+bool Crowd::wait_finished(std::chrono::milliseconds patience) {
   return wait_until([&] { return numbers().finished() == state_->sent; }, patience);
 }
 
@@ -884,4 +895,4 @@ CrowdResult Crowd::result(u32 capacity) {
   return result;
 }
 
-}  // namespace lineq::test
+}  // namespace lineq::bench
