@@ -80,7 +80,10 @@ TEST_F(WaitingRoomTest, TwoHaproxysLetACrowdInInOrder) {
 }
 
 TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
-  RoomsWorld world({shop(10)});
+  cli::RoomSettings room = shop(10);
+  room.hold_ms = 3000;
+  room.grace_ms = 1000;
+  RoomsWorld world({room});
   ASSERT_TRUE(world.start(3)) << world.trouble;
   const auto watch = world.watch();
   CrowdPlan plan = world.plan(200);
