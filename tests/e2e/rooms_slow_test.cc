@@ -1,4 +1,4 @@
-// The waiting room's long stories: large crowds, processes that die, and how fast a place is taken.
+// The waiting room's long stories: processes that die, and how fast a place is taken.
 #include <chrono>
 
 #include <fmt/format.h>
@@ -8,8 +8,6 @@
 
 namespace lineq::test {
 namespace {
-
-using shm::RoomCounter;
 
 class SlowWaitingRoomTest : public testing::Test {
  protected:
@@ -45,6 +43,7 @@ TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
   const auto watch = world.watch();
   CrowdPlan plan = world.plan(600);
   plan.span_ms = 2000;
+  plan.poll_ms = 500;
   plan.visit_ms = 100;
   world.crowd.send(plan);
   for (u32 round = 0; round < 4 && world.crowd.numbers().finished() < 500; ++round) {
@@ -69,15 +68,16 @@ TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
   RoomsWorld world({shop(20)});
   ASSERT_TRUE(world.start(2)) << world.trouble;
   const auto watch = world.watch();
-  CrowdPlan plan = world.plan(1000);
+  CrowdPlan plan = world.plan(700);
   plan.span_ms = 2000;
+  plan.poll_ms = 500;
   plan.visit_ms = 100;
   world.crowd.send(plan);
   u32 daemons = 0;
   u32 webs = 0;
   while (daemons < 10 || webs < 20) {
     const CrowdNumbers before = world.crowd.numbers();
-    ASSERT_LT(before.finished(), 1000U) << "the crowd was gone too early";
+    ASSERT_LT(before.finished(), 700U) << "the crowd was gone too early";
     ASSERT_TRUE(wait_until([&] { return world.crowd.numbers().left >= before.left + 15; }))
         << world.crowd.result().json() << world.story();
     if (webs < 20) {
@@ -93,26 +93,8 @@ TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
   }
   ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(120)))
       << world.crowd.result().json() << world.story();
-  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, 1000), "");
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, 700), "");
   EXPECT_EQ(world.wait_empty(*watch), "");
-}
-
-TEST_F(SlowWaitingRoomTest, TwoThousandInTwoSecondsAskingEverySecond) {
-  RoomsWorld world({shop(20)});
-  ASSERT_TRUE(world.start(2)) << world.trouble;
-  const auto watch = world.watch();
-  CrowdPlan plan = world.plan(2000);
-  plan.span_ms = 2000;
-  plan.visit_ms = 100;
-  world.crowd.send(plan);
-  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(240)))
-      << world.crowd.result().json() << world.story();
-  const CrowdResult result = world.crowd.result(20);
-  EXPECT_EQ(world.trouble_with(result, *watch, 20, 2000), "");
-  EXPECT_EQ(result.sessions, 2000U);
-  EXPECT_EQ(watch->numbers().counter(RoomCounter::admitted), 2000U);
-  EXPECT_EQ(world.wait_empty(*watch), "");
-  fmt::print("{}\n", result.json());
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
   cli::RoomSettings room = shop(10);
   room.hold_ms = 3000;
   room.grace_ms = 1000;
+  room.lapse = shm::Lapse::kDrop;
   RoomsWorld world({room});
   ASSERT_TRUE(world.start(3)) << world.trouble;
   const auto watch = world.watch();
@@ -105,6 +106,8 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
   const RoomNumbers numbers = watch->numbers();
   EXPECT_EQ(numbers.counter(RoomCounter::issued),
             numbers.counter(RoomCounter::abandoned) + numbers.counter(RoomCounter::granted));
+  EXPECT_EQ(numbers.counter(RoomCounter::granted),
+            numbers.counter(RoomCounter::admitted) + numbers.counter(RoomCounter::lapsed));
 }
 
 TEST_F(WaitingRoomTest, NoMoreThanSoManyInAMinute) {
