@@ -24,7 +24,7 @@ Result<ControlClient> ControlClient::connect(const std::string& path, int patien
   if (client.fd_ < 0) {
     return Error{ErrorCode::kSystem, fmt::format("no socket: {}", std::strerror(errno))};
   }
-  const timeval patience{patience_ms / 1000, (patience_ms % 1000) * 1000};
+  const timeval patience{patience_ms / 1000, (patience_ms % 1000) * 1000L};
   ::setsockopt(client.fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   ::setsockopt(client.fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   sockaddr_un address{};

@@ -24,6 +24,8 @@
 #include "webui/live/segment.h"
 #include "webui/net/control_client.h"
 #include "webui/net/server.h"
+#include "webui/pages/legacy.h"
+#include "webui/pages/rooms.h"
 #include "webui/pages/site.h"
 #include "webui/pages/waiting.h"
 
@@ -185,6 +187,13 @@ int run(const cli::Settings& settings) {
       done(answer.ok() && answer->find("\"ok\":true") != std::string::npos);
     });
   });
+  const pages::Ask ask = [&](std::string line,
+                             std::function<void(const Result<std::string>&)> done) {
+    control.send(std::move(line), std::move(done));
+  };
+  pages::add_rooms(router, settings.admin_token_file, ask);
+  pages::add_legacy(router, {settings.room_table, settings.users_table, settings.session_ms},
+                    segment, ask);
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));
   server.set_work([&] { return waiting.positions().step(); });
   site.set_stats(server.stats());

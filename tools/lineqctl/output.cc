@@ -28,8 +28,8 @@ std::string shown(const Value& value) {
 }
 
 const Value& at(const Value& object, const char* name) {
-  static const Value kNull;
-  return object.IsObject() && object.HasMember(name) ? object[name] : kNull;
+  static const Value none;
+  return object.IsObject() && object.HasMember(name) ? object[name] : none;
 }
 
 u64 number(const Value& object, const char* name) {

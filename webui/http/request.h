@@ -46,6 +46,7 @@ struct Request {
   bool http11 = false;
   bool keep_alive = false;    // the client would send another request
   bool body_unread = false;   // GET or HEAD with a body: close after the answer
+  bool near = false;          // set by the server: from this machine or a private network
   bool origin_form = false;   // the target is a plain path; else an absolute URI or `*`
   std::string_view target;    // raw, as on the request line
   std::string_view path;      // of the target, raw: nothing is decoded or normalised

@@ -18,23 +18,54 @@ int hex_digit(char c) {
   return -1;
 }
 
+// One or two segments as they are meant: not "", "a//b", "../a", "a/b/c", "a/".
+bool plain_segments(std::string_view rest) {
+  const std::size_t slash = rest.find('/');
+  const auto plain = [](std::string_view segment) {
+    return !segment.empty() && segment != "." && segment != ".." &&
+           segment.find('/') == std::string_view::npos;
+  };
+  return plain(rest.substr(0, slash)) &&
+         (slash == std::string_view::npos || plain(rest.substr(slash + 1)));
+}
+
 }  // namespace
 
 void Router::add(std::string_view path, Handler handler) {
-  paths_.emplace(path, std::move(handler));
+  paths_.emplace(path, Entry{std::move(handler), false});
+}
+
+void Router::add_any(std::string_view path, Handler handler) {
+  paths_.emplace(path, Entry{std::move(handler), true});
+}
+
+void Router::add_below(std::string_view prefix, Handler handler) {
+  below_.emplace_back(prefix, Entry{std::move(handler), true});
+}
+
+const Router::Entry* Router::find(std::string_view path) const {
+  if (const auto found = paths_.find(path); found != paths_.end()) {
+    return &found->second;
+  }
+  for (const auto& [prefix, entry] : below_) {
+    if (path.starts_with(prefix) && plain_segments(path.substr(prefix.size()))) {
+      return &entry;
+    }
+  }
+  return nullptr;
 }
 
 Reply Router::route(const Request& request) const {
-  const auto found = paths_.find(request.path);
-  if (found == paths_.end() || !request.origin_form || came_through_a_proxy(request)) {
+  const Entry* found = request.origin_form ? find(request.path) : nullptr;
+  if (found == nullptr || came_through_a_proxy(request)) {
     return visitors_ ? visitors_(request) : text_reply(404, "There is nothing here.");
   }
-  if (request.method != Method::kGet && request.method != Method::kHead) {
+  if (!found->any_method && request.method != Method::kGet && request.method != Method::kHead) {
     Reply reply = text_reply(405, "Only GET and HEAD are answered here.");
     reply.fields.emplace_back("Allow", "GET, HEAD");
     return reply;
   }
-  return found->second(request);
+  return found->handler(request);
 }
 
 bool came_through_a_proxy(const Request& request) {
@@ -42,11 +73,11 @@ bool came_through_a_proxy(const Request& request) {
          request.field("X-LineQ-Key");
 }
 
-std::string percent_decoded(std::string_view text) {
+std::string percent_decoded(std::string_view text, bool query) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+') {
+    if (query && text[i] == '+') {
       out += ' ';
       continue;
     }

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "webui/http/request.h"
 #include "webui/http/response.h"
@@ -22,20 +24,31 @@ class Router {
  public:
   // GET and HEAD; other methods get 405. `path` must outlive the router.
   void add(std::string_view path, Handler handler);
+  // All methods; the handler tells which it takes.
+  void add_any(std::string_view path, Handler handler);
+  // Everything below `prefix`, which ends in a slash: one or two segments that are neither empty
+  // nor dots. Raw: what a percent-escape in a segment means is the handler's business.
+  void add_below(std::string_view prefix, Handler handler);
   void set_visitors(Handler handler) { visitors_ = std::move(handler); }
 
   Reply route(const Request& request) const;
 
  private:
-  std::unordered_map<std::string_view, Handler> paths_;
+  struct Entry {
+    Handler handler;
+    bool any_method = false;
+  };
+  const Entry* find(std::string_view path) const;
+
+  std::unordered_map<std::string_view, Entry> paths_;
+  std::vector<std::pair<std::string_view, Entry>> below_;
   Handler visitors_;
 };
 
 bool came_through_a_proxy(const Request& request);
 
-// Value of `name` in a query, percent-decoded, `+` as blank. A percent sign that begins no escape
-// stays.
-std::string percent_decoded(std::string_view text);
+// Percent-decoded, in a query with `+` as blank. A percent sign that begins no escape stays.
+std::string percent_decoded(std::string_view text, bool query = true);
 
 // name=value pairs of a query in order, decoded; a word without `=` has an empty value.
 std::vector<std::pair<std::string, std::string>> query_pairs(std::string_view query);

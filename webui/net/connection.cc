@@ -188,7 +188,8 @@ void Connection::consume(std::string_view bytes) {
   }
 }
 
-void Connection::answer(const http::Request& request) {
+void Connection::answer(http::Request request) {
+  request.near = near_;
   Exchange& x = *exchange_;
   x.http11 = request.http11;
   x.head_only = request.method == http::Method::kHead;

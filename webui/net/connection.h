@@ -46,7 +46,7 @@ class Connection final : public live::Listener {
 
   void on_read(ssize_t n, const char* bytes);
   void consume(std::string_view bytes);
-  void answer(const http::Request& request);
+  void answer(http::Request request);
   void deliver(http::Reply reply);
   void decide(u64 now);  // from Server::ask_held()
   void go_on();          // after an answer that was not given inside consume()
@@ -81,6 +81,7 @@ class Connection final : public live::Listener {
   std::size_t last_queue_ = 0;  // unsent bytes when the deadline was last moved on
   std::array<u8, 16> address_{};
   State state_ = State::kReading;
+  bool near_ = false;  // of this machine or a private network
   bool unix_ = false;
   bool counted_ = false;
   bool reading_ = false;

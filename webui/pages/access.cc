@@ -1,0 +1,88 @@
+#include "webui/pages/access.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include <fmt/core.h>
+
+namespace lineq::pages {
+namespace {
+
+constexpr std::size_t kLongestToken = 4096;
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const std::size_t begin = text.find_first_not_of(kBlank);
+  return begin == std::string_view::npos
+             ? std::string_view()
+             : text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
+}
+
+// Without its port.
+std::string_view host_of(std::string_view host) {
+  if (host.starts_with('[')) {
+    return host.substr(0, host.find(']') + 1);
+  }
+  return host.substr(0, host.rfind(':'));
+}
+
+}  // namespace
+
+bool same_secret(std::string_view a, std::string_view b) {
+  unsigned differs = a.size() == b.size() ? 0U : 1U;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const auto x = static_cast<unsigned char>(a[i]);
+    const auto y = static_cast<unsigned char>(b.empty() ? '\0' : b[i % b.size()]);
+    differs |= static_cast<unsigned>(x ^ y);
+  }
+  return differs == 0;
+}
+
+Status has_token(const http::Request& request, const std::string& token_file) {
+  constexpr std::string_view kScheme = "bearer ";
+  std::string kept(kLongestToken, '\0');
+  std::ifstream file(token_file, std::ios::binary);
+  file.read(kept.data(), static_cast<std::streamsize>(kept.size()));
+  const std::string_view token =
+      trimmed(std::string_view(kept).substr(0, static_cast<std::size_t>(file.gcount())));
+  if (token.empty()) {
+    return Error{
+        ErrorCode::kNotFound,
+        fmt::format("there is no admin token: write one to {}, readable for lineq-web only "
+                    "(openssl rand -hex 32)",
+                    token_file)};
+  }
+  const std::string_view given = request.field("Authorization").value_or("");
+  if (given.size() <= kScheme.size() || request.count("Authorization") != 1 ||
+      !http::equal_ignoring_case(given.substr(0, kScheme.size()), kScheme)) {
+    return Error{ErrorCode::kInvalid, "this takes the admin token: Authorization: Bearer <token>"};
+  }
+  if (!same_secret(trimmed(given.substr(kScheme.size())), token)) {
+    return Error{ErrorCode::kInvalid, "the admin token is another one"};
+  }
+  return {};
+}
+
+Status is_operator(const http::Request& request, const shm::Reader* reader) {
+  if (!request.near) {
+    return Error{ErrorCode::kInvalid, "only from this machine or a private network"};
+  }
+  if (request.field("Origin") || request.field("Sec-Fetch-Site")) {
+    return Error{ErrorCode::kInvalid, "not from a browser"};
+  }
+  if (request.field("Cookie")) {
+    return Error{ErrorCode::kInvalid, "not with a visitor's cookie"};
+  }
+  const std::string_view host = host_of(request.field("Host").value_or(""));
+  const auto is_site = [&](const shm::RoomInfo& room) {
+    return !room.settings.host.empty() && http::equal_ignoring_case(room.settings.host, host);
+  };
+  if (reader != nullptr && std::any_of(reader->rooms().begin(), reader->rooms().end(), is_site)) {
+    return Error{ErrorCode::kInvalid, "not under the name of a site with a waiting room"};
+  }
+  return {};
+}
+
+}  // namespace lineq::pages
