@@ -394,7 +394,16 @@ void measure(const char* program, u32 streams, u32 pushes, const std::string& in
   std::vector<u64> spans;
   const double cpu = cpu_seconds(web);
   for (u32 i = 0; i < pushes; ++i) {
-    const u64 told = shared->events;
+    // Between two rounds: what is left of the one before must not count as the beginning.
+    u64 told = ~u64{0};
+    u64 since = 0;
+    wait_for(line, "silence", [&] {
+      if (told != shared->events) {
+        told = shared->events;
+        since = now_us();
+      }
+      return now_us() - since > 250'000;
+    });
     shared->first_us = ~u64{0};
     line.become(i, shm::VisitorState::kAbandoned);
     wait_for(line, "everybody's new place", [&] { return shared->events >= told + streams; });
