@@ -87,7 +87,7 @@ std::vector<Weighted> weighted(std::string_view list) {
 
 Wish wish_of(std::string_view accept) {
   const std::vector<Weighted> wishes = weighted(accept);
-  const u32 html = std::max(liked(wishes, "text/html"), liked(wishes, "application/xhtml+xml"));
+  const u32 html = liked(wishes, "text/html");
   const u32 json = liked(wishes, "application/json");
   const bool asks_for_events = std::any_of(wishes.begin(), wishes.end(), [](const Weighted& w) {
     return w.weight > 0 && same_word(w.value, "text/event-stream");
