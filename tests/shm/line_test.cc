@@ -357,7 +357,7 @@ TEST(LineTest, ReadersSurviveADamagedLine) {
   }
   tickets.emplace_back(~u64{0});
   std::vector<u64> ranks(tickets.size());
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 40; ++round) {
     std::filesystem::remove_all(copy);
     std::filesystem::create_directory(copy);
     for (const auto& path : w.instance.objects()) {
