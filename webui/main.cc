@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -191,7 +192,10 @@ int run(const cli::Settings& settings) {
                              std::function<void(const Result<std::string>&)> done) {
     control.send(std::move(line), std::move(done));
   };
-  pages::add_rooms(router, settings.admin_token_file, ask);
+  pages::add_rooms(router, settings.admin_token_file, ask,
+                   [&](std::string_view name, const http::Request& request) {
+                     return waiting.preview(name, request);
+                   });
   pages::add_legacy(router, {settings.room_table, settings.users_table, settings.session_ms},
                     segment, ask);
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));

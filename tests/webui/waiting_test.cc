@@ -8,6 +8,7 @@
 #include "tests/webui/pages_test.h"
 #include "webui/http/router.h"
 #include "webui/pages/csp_hash.h"
+#include "webui/pages/rooms.h"
 
 namespace lineq::pages {
 namespace {
@@ -405,6 +406,22 @@ TEST_F(WaitingTest, ARoomsOwnTemplateIsFilledInAndReadAnewWhenItChanges) {
                   "line 1: there is no value named 'waitTimeKnow'; did you mean "
                   "'waitTimeKnown'?"))
       << broken.body;
+}
+
+TEST_F(WaitingTest, OperatorsFindThePreviewBelowTheRoom) {
+  Crowd crowd(*writer_, Crowd::settings("the shop"));
+  http::Router router;
+  add_rooms(
+      router, "/nowhere", [](const std::string&, const auto&) { FAIL() << "lineqd was asked"; },
+      [&](std::string_view name, const http::Request& r) { return room().preview(name, r); });
+  const http::Reply reply =
+      router.route(ask("Accept-Language: de\r\n", "/waiting_rooms/the%20shop/preview"));
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_TRUE(has(reply.body, ">12</p>"));
+  EXPECT_TRUE(has(reply.body, "Warteschlange"));
+  EXPECT_EQ(router.route(ask("", "/waiting_rooms/nowhere/preview")).status, 404);
+  EXPECT_EQ(router.route(ask("Via: 1.1 x\r\n", "/waiting_rooms/the%20shop/preview")).status, 404)
+      << "a visitor's, and there are no visitors here";
 }
 
 TEST_F(WaitingTest, WithoutItsTemplateARoomHasOurPage) {

@@ -393,12 +393,20 @@ http::Reply rooms_reply(const http::Request& request, const std::string& token_f
   if (what == "actions") {
     return request.method == Method::kPost ? act(name, body, ask) : only("POST");
   }
-  return failure(404, "a room has /status and /actions");
+  return failure(404, "a room has /status, /preview and /actions");
 }
 
-void add_rooms(http::Router& router, std::string token_file, Ask ask) {
-  const auto handler = [token_file = std::move(token_file),
-                        ask = std::move(ask)](const http::Request& request) {
+void add_rooms(http::Router& router, std::string token_file, Ask ask, Preview preview) {
+  const auto handler = [token_file = std::move(token_file), ask = std::move(ask),
+                        preview = std::move(preview)](const http::Request& request) {
+    constexpr std::string_view kPreview = "/preview";
+    const bool asks = request.method == Method::kGet || request.method == Method::kHead;
+    if (preview && asks && request.path.starts_with(kBelow) && request.path.ends_with(kPreview) &&
+        request.path.size() > kBelow.size() + kPreview.size()) {
+      std::string_view name = request.path.substr(kBelow.size());
+      name.remove_suffix(kPreview.size());
+      return preview(http::percent_decoded(name, false), request);
+    }
     return rooms_reply(request, token_file, ask);
   };
   router.add_any(kPath, handler);
