@@ -16,6 +16,13 @@ double EventRate::decayed(SegmentMs now) const {
   return sum_ * std::exp(-age / kTimeConstantMs);
 }
 
+// The weights since the beginning: less than the time constant while there is little history.
+double EventRate::weight_ms(SegmentMs now) const {
+  const double observed =
+      std::max(now > first_ms_ ? static_cast<double>(now - first_ms_) : 0, kLeastMs);
+  return kTimeConstantMs * -std::expm1(-observed / kTimeConstantMs);
+}
+
 void EventRate::event(SegmentMs now) {
   if (events_ == 0) {
     first_ms_ = now;
@@ -30,9 +37,9 @@ void EventRate::restore(double per_minute, SegmentMs now) {
     return;
   }
   constexpr auto kHistoryMs = static_cast<SegmentMs>(10 * kTimeConstantMs);
-  sum_ = per_minute / 60'000 * kTimeConstantMs;
   last_ms_ = now;
   first_ms_ = now > kHistoryMs ? now - kHistoryMs : 0;
+  sum_ = per_minute / 60'000 * weight_ms(now);
   events_ = kEnough;
 }
 
@@ -40,11 +47,7 @@ double EventRate::per_minute(SegmentMs now) const {
   if (events_ == 0) {
     return 0;
   }
-  // The weights since the beginning: less than the time constant while there is little history.
-  const double observed =
-      std::max(now > first_ms_ ? static_cast<double>(now - first_ms_) : 0, kLeastMs);
-  const double weight_ms = kTimeConstantMs * -std::expm1(-observed / kTimeConstantMs);
-  return decayed(now) / weight_ms * 60'000;
+  return decayed(now) / weight_ms(now) * 60'000;
 }
 
 double admission_rate(const EventRate& admissions, SegmentMs now, u32 capacity, u32 per_minute,

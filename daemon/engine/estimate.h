@@ -20,6 +20,7 @@ class EventRate {
 
  private:
   double decayed(SegmentMs now) const;
+  double weight_ms(SegmentMs now) const;
 
   double sum_ = 0;  // weights of all events, at last_ms_
   SegmentMs last_ms_ = 0;

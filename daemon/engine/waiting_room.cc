@@ -35,6 +35,7 @@ constexpr u64 kFewRows = 10;        // of the table with lineq-operator's `size 
 constexpr std::size_t kCutAt = 31;  // string keys without `len`
 constexpr std::size_t kMostSent = 1U << 20;
 constexpr u32 kEnoughStays = 20;
+constexpr u64 kEnoughCalls = 20;
 
 std::string_view bare(std::string_view name) {
   return name.starts_with('/') ? name.substr(1) : name;
@@ -201,7 +202,9 @@ void WaitingRoom::adopt(SegmentMs now) {
     const shm::RoomNumbers had = writer().room_numbers(no);
     room.last_admitted_ms = had.last_admitted_ms;
     room.pacing.restore(writer().room_pacing(no));
-    room.admissions.restore(static_cast<double>(had.admit_rate_milli) / 1000, now);
+    if (had.counter(RoomCounter::granted) >= kEnoughCalls) {  // before it was what rules promise
+      room.admissions.restore(static_cast<double>(had.admit_rate_milli) / 1000, now);
+    }
     room.arrivals.restore(static_cast<double>(had.arrive_rate_milli) / 1000, now);
     const shm::RoomHistogram stays = writer().room_stay(no);
     for (const u64 bucket : stays.buckets) {

@@ -39,6 +39,14 @@ TEST(EventRateTest, FallsByItselfWithATimeConstantOfThreeMinutes) {
   EXPECT_NEAR(rate.per_minute(10'180'000), 100 / std::exp(1), 0.1);
 }
 
+TEST(EventRateTest, ARateIsRestoredInASegmentThatIsNotOldEither) {
+  for (const SegmentMs now : {SegmentMs{1'000}, SegmentMs{60'000}, SegmentMs{3'600'000}}) {
+    EventRate rate;
+    rate.restore(100, now);
+    EXPECT_NEAR(rate.per_minute(now), 100, 0.1) << now;
+  }
+}
+
 TEST(EventRateTest, BelowTwentyTheRulesOfTheRoomCount) {
   EventRate rate;
   EXPECT_DOUBLE_EQ(admission_rate(rate, 0, 20, 0, 120'000), 10);
