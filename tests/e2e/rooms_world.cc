@@ -117,6 +117,10 @@ RoomsWorld::RoomsWorld(std::vector<cli::RoomSettings> rooms_in, std::string_view
                          more, routes));
 }
 
+RoomsWorld::RoomsWorld(std::string_view settings) {
+  write_file(lineq.dir().file("lineq.cfg"), settings);
+}
+
 bool RoomsWorld::start(std::size_t haproxys, bool master_worker) {
   return start_with(haproxys, generated_config(rooms), master_worker);
 }

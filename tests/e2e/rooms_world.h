@@ -60,6 +60,8 @@ class RoomsWorld : public World {
  public:
   // `more`: further keys of the configuration, each with a comma behind it.
   explicit RoomsWorld(std::vector<cli::RoomSettings> rooms, std::string_view more = "");
+  // With a file of settings as it is.
+  explicit RoomsWorld(std::string_view settings);
 
   std::vector<cli::RoomSettings> rooms;
   u16 site_port = free_port();

@@ -80,13 +80,16 @@ class BodyReader {
   u64 left_ = 0;
 };
 
-HttpAnswer request(u16 port, std::string_view target, std::string_view more_headers,
+HttpAnswer request(u16 port, std::string_view method, std::string_view target,
+                   std::string_view more_headers, std::string_view sent,
                    const std::function<void(std::string_view)>& on_body, Milliseconds patience) {
   HttpAnswer answer;
   const Fd fd = connect_tcp(port);
   const std::string_view host = more_headers.starts_with("Host:") ? "" : "Host: test\r\n";
-  if (!fd.valid() || !send_all(fd, fmt::format("GET {} HTTP/1.1\r\n{}Connection: close\r\n{}\r\n",
-                                               target, host, more_headers))) {
+  const std::string length = sent.empty() ? "" : fmt::format("Content-Length: {}\r\n", sent.size());
+  if (!fd.valid() ||
+      !send_all(fd, fmt::format("{} {} HTTP/1.1\r\n{}Connection: close\r\n{}{}\r\n{}", method,
+                                target, host, length, more_headers, sent))) {
     return answer;
   }
   const auto deadline = std::chrono::steady_clock::now() + patience;
@@ -124,7 +127,18 @@ HttpAnswer http_get(u16 port, std::string_view target, std::string_view more_hea
                     Milliseconds patience) {
   std::string body;
   HttpAnswer answer = request(
-      port, target, more_headers, [&](std::string_view piece) { body += piece; }, patience);
+      port, "GET", target, more_headers, "", [&](std::string_view piece) { body += piece; },
+      patience);
+  answer.body = std::move(body);
+  return answer;
+}
+
+HttpAnswer http_post(u16 port, std::string_view target, std::string_view sent,
+                     std::string_view more_headers, Milliseconds patience) {
+  std::string body;
+  HttpAnswer answer = request(
+      port, "POST", target, more_headers, sent, [&](std::string_view piece) { body += piece; },
+      patience);
   answer.body = std::move(body);
   return answer;
 }
@@ -132,7 +146,7 @@ HttpAnswer http_get(u16 port, std::string_view target, std::string_view more_hea
 HttpAnswer http_stream(u16 port, std::string_view target,
                        const std::function<void(std::string_view)>& on_body,
                        Milliseconds patience) {
-  return request(port, target, "", on_body, patience);
+  return request(port, "GET", target, "", "", on_body, patience);
 }
 
 HttpBackend::HttpBackend(Answer answer)

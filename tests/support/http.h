@@ -23,6 +23,9 @@ struct HttpAnswer {
 HttpAnswer http_get(u16 port, std::string_view target, std::string_view more_headers = "",
                     Milliseconds patience = kPatience);
 
+HttpAnswer http_post(u16 port, std::string_view target, std::string_view body,
+                     std::string_view more_headers = "", Milliseconds patience = kPatience);
+
 // For answers too large to keep: hands on the body piece by piece as it comes.
 HttpAnswer http_stream(u16 port, std::string_view target,
                        const std::function<void(std::string_view)>& on_body,
