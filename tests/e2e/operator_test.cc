@@ -128,7 +128,7 @@ TEST_F(OperatorTest, ItsTwoCallsAreAnsweredAsItDecodesThem) {
 
   const HttpAnswer created = create("example.com", "/", 20);
   EXPECT_EQ(created.status, 200) << created.body;
-  EXPECT_EQ(created.body, R"({"status":"success","message":"Tables Updated"})");
+  EXPECT_EQ(created.body, "{\"status\":\"success\",\"message\":\"Tables Updated\"}\n");
   EXPECT_EQ(http_get(world_.lineq.web_port(), "/create").status, 405);
   EXPECT_EQ(http_post(world_.lineq.web_port(), "/create", "no json").status, 400);
 }
@@ -187,10 +187,10 @@ TEST_F(OperatorTest, ARestartKeepsRoomsQueueAndSessions) {
     EXPECT_EQ(where(2, "a"), "shop");
     EXPECT_TRUE(wait_until([&] {
       const std::string headers = get(0, "c").headers;
-      return headers.find("LineQ-Position: 2\r\n") != std::string::npos;
+      return headers.find("lineq-position: 2\r\n") != std::string::npos;
     })) << get(0, "c").headers
         << world_.story();
-    EXPECT_NE(get(0, "b").headers.find("LineQ-Position: 1\r\n"), std::string::npos);
+    EXPECT_NE(get(0, "b").headers.find("lineq-position: 1\r\n"), std::string::npos);
   }
 }
 
@@ -295,7 +295,7 @@ TEST_F(OperatorTest, EvilCookiesOnlyWaitAndNothingIsCreatedFromOutside) {
   EXPECT_NE(rooms.find("example_com_"), std::string::npos);
   // Nobody's place is lost to them.
   EXPECT_EQ(where(2, "a"), "shop");
-  EXPECT_NE(get(0, "b").headers.find("LineQ-Position: 1\r\n"), std::string::npos);
+  EXPECT_NE(get(0, "b").headers.find("lineq-position: 1\r\n"), std::string::npos);
   EXPECT_EQ(watch->numbers().active, 1U);
   EXPECT_EQ(other->numbers().active, 1U);
   EXPECT_EQ(world_.lineq.verify(), "");

@@ -37,6 +37,38 @@ TEST_F(SlowWaitingRoomTest, AFreePlaceIsTakenAtOnceByWhoListens) {
   fmt::print("{}\n", result.json());
 }
 
+TEST_F(SlowWaitingRoomTest, AHundredThousandWithoutACookieTakeNobodysPlace) {
+  cli::RoomSettings room = shop(1);
+  room.hold_ms = 60'000;
+  room.session_ms = 3'600'000;
+  RoomsWorld world({room});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  const auto ask = [&](std::string_view id) {
+    return http_get(world.at(0).http_port(), "/",
+                    fmt::format("Host: shop.example\r\nCookie: lineq_shop={}\r\n", id));
+  };
+  ASSERT_TRUE(wait_until([&] { return ask("a").body == "shop\n"; }));
+  ASSERT_NE(ask("b").headers.find("lineq-position: 1\r\n"), std::string::npos);
+  constexpr u32 kMany = 100'000;
+  CrowdPlan plan = world.plan(kMany);
+  plan.span_ms = 25'000;
+  plan.poll_ms = 1;  // each asks once, and goes
+  plan.leaving_percent = 100;
+  plan.patience_ms = 1;
+  world.crowd.send(plan);
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(180)))
+      << world.crowd.result().json() << world.story();
+  const CrowdResult result = world.crowd.result();
+  EXPECT_EQ(result.most_inside, 1U) << result.json();
+  EXPECT_EQ(ask("a").body, "shop\n");
+  EXPECT_NE(ask("b").headers.find("lineq-position: 1\r\n"), std::string::npos) << ask("b").headers;
+  EXPECT_EQ(watch->most_places(), 1U);
+  EXPECT_EQ(world.lineq.verify(), "");
+  fmt::print("{}\nlineqd {} KiB, lineq-web {} KiB\n", result.json(),
+             resident_kib(world.daemon.pid()), resident_kib(world.web.pid()));
+}
+
 TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
   RoomsWorld world({shop(20)});
   ASSERT_TRUE(world.start(3, true)) << world.trouble;

@@ -64,6 +64,111 @@ TEST_F(WaitingRoomTest, WhoFindsRoomComesInWithoutSeeingThePage) {
   EXPECT_EQ(watch->most_places(), 2U);
 }
 
+TEST_F(WaitingRoomTest, HostileVisitorsDoNoMoreThanWait) {
+  RoomsWorld world({shop(1)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  EXPECT_TRUE(inside(world, 0, "a"));
+  EXPECT_EQ(asked(world, 1, "b"), "wait");
+  const std::vector<std::string> sessions = world.sessions();
+  const std::string script = "<script>alert(1)</script>";
+  std::vector<std::string> headers{"Cookie: lineq_shop=" + std::string(8000, 'x'),
+                                   "Cookie: lineq_shop=a\"; x='" + script,
+                                   "Cookie: lineq_shop=a@shop",
+                                   "Cookie: lineq_shop=" + script,
+                                   "Cookie: sessionid=" + script,
+                                   std::string("Cookie: lineq_shop=a\0b", 22),
+                                   "Cookie: lineq_shop=\xff\xfe\xc0",
+                                   "X-LineQ-Key: a@shop",
+                                   "X-LineQ-Key: a@shop\r\nx-lineq-key: b@shop",
+                                   "X-LineQ-Key: " + script,
+                                   "X-LineQ-Key: a@" + std::string(4000, 's'),
+                                   "Accept-Language: " + std::string(4000, ','),
+                                   "Accept: " + script,
+                                   "Forwarded: for=\"" + script + "\"",
+                                   "Referer: " + script};
+  for (const char* target :
+       {"/", "/?x=<script>alert(1)</script>", "/%3Cscript%3Ealert(1)%3C/script%3E",
+        "/lineq/../create", "/status", "/tables", "/metrics", "/waiting_rooms/shop", "/getConfig",
+        "/status.json"}) {
+    for (const std::string& header : headers) {
+      for (std::size_t i = 0; i < 2; ++i) {
+        const HttpAnswer answer =
+            http_get(world.at(i).http_port(), target, "Host: shop.example\r\n" + header + "\r\n");
+        EXPECT_TRUE(answer.status == 200 || answer.status == 400 || answer.status == 413 ||
+                    answer.status == 414 || answer.status == 431)
+            << answer.status << " " << target << " " << header;
+        EXPECT_EQ(answer.body.find(script), std::string::npos) << target << " " << header;
+        EXPECT_NE(answer.body, "shop\n") << target << " " << header;
+        EXPECT_EQ(answer.body.find("lineq_room_"), std::string::npos) << "metrics are ours";
+        EXPECT_EQ(answer.body.find("total_active_users"), std::string::npos) << target;
+      }
+    }
+  }
+  const HttpAnswer post = http_post(world.at(0).http_port(), "/create",
+                                    R"({"name":"shop","path":"/","activeUsers":9,"host":"x"})",
+                                    "Host: shop.example\r\n");
+  EXPECT_NE(post.body, "shop\n");
+  // Nobody else has lost anything.
+  EXPECT_EQ(asked(world, 1, "a"), "shop");
+  EXPECT_EQ(asked(world, 0, "b"), "wait");
+  EXPECT_EQ(watch->numbers().active, 1U);
+  EXPECT_EQ(watch->most_places(), 1U);
+  EXPECT_EQ(world.sessions(), sessions);
+  EXPECT_TRUE(world.daemon.running() && world.web.running());
+  http_get(world.at(0).http_port(), "/?leave=1", "Host: shop.example\r\nCookie: lineq_shop=a\r\n");
+  EXPECT_TRUE(wait_until([&] { return inside(world, 1, "b"); })) << "b was the next all the time";
+  EXPECT_EQ(world.lineq.verify(), "");
+}
+
+TEST_F(WaitingRoomTest, TheOperatorChangesTheNumberOfPlaces) {
+  RoomsWorld world({shop(2)});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  const auto ctl = [&](std::vector<std::string> words) {
+    const Finished done =
+        run(world.lineq.command(lineqctl_path(), std::move(words)));
+    EXPECT_EQ(done.exit_code, 0) << done.out << done.err;
+  };
+  const std::vector<std::string> ids{"a", "b", "c", "d", "e", "f"};
+  for (const std::string& id : ids) {
+    inside(world, 0, id);
+  }
+  ASSERT_TRUE(watch->wait([](const RoomNumbers& n) { return n.active == 2 && n.waiting == 4; }));
+  ctl({"set", "shop", "C=4"});
+  EXPECT_TRUE(wait_until([&] { return inside(world, 1, "c") && inside(world, 0, "d"); }));
+  EXPECT_EQ(asked(world, 1, "e"), "wait");
+  // Fewer places evict nobody and admit nobody until there are fewer inside.
+  ctl({"set", "shop", "C=1"});
+  for (const char* id : {"a", "b", "c"}) {
+    EXPECT_EQ(asked(world, 1, id), "shop") << id;
+    http_get(world.at(0).http_port(), "/?leave=1",
+             fmt::format("Host: shop.example\r\nCookie: lineq_shop={}\r\n", id));
+  }
+  ASSERT_TRUE(watch->wait([](const RoomNumbers& n) { return n.active == 1; })) << world.story();
+  EXPECT_EQ(asked(world, 0, "d"), "shop");
+  EXPECT_EQ(asked(world, 0, "e"), "wait");
+  // Paused: nobody is called, but by the operator's word.
+  ctl({"pause", "shop"});
+  ctl({"set", "shop", "C=3"});
+  EXPECT_EQ(asked(world, 0, "e"), "wait");
+  EXPECT_EQ(watch->numbers().active + watch->numbers().ready, 1U);
+  ctl({"admit", "shop", "1"});
+  EXPECT_TRUE(wait_until([&] { return inside(world, 1, "e"); }));
+  EXPECT_EQ(asked(world, 0, "f"), "wait");
+  ctl({"revoke", "shop", "e"});
+  EXPECT_TRUE(wait_until([&] { return asked(world, 0, "e") == "wait"; }));
+  ctl({"resume", "shop"});
+  EXPECT_TRUE(wait_until([&] { return inside(world, 0, "f") && inside(world, 1, "e"); }));
+  ctl({"revoke", "shop", "--all"});
+  ctl({"queue-all", "shop", "on"});
+  EXPECT_TRUE(wait_until([&] { return asked(world, 0, "a") == "wait"; }));
+  ctl({"suspend", "shop", "on"});
+  EXPECT_TRUE(wait_until([&] { return inside(world, 0, "x") && inside(world, 1, "y"); }))
+      << "a suspended room does nothing";
+  EXPECT_EQ(world.lineq.verify(), "");
+}
+
 TEST_F(WaitingRoomTest, TwoHaproxysLetACrowdInInOrder) {
   RoomsWorld world({shop(20)});
   ASSERT_TRUE(world.start(2)) << world.trouble;
