@@ -367,12 +367,13 @@ Status Writer::adopt() {
   }
   for (u32 i = 0; i < h.peers_high; ++i) {
     PeerDesc& peer = s.layout->peers[i];
-    if (peer.state == static_cast<u32>(PeerState::kUp)) {
-      s.peers_before.push_back(PeerNo{static_cast<u16>(i)});
-    }
+    const bool was_up = peer.state == static_cast<u32>(PeerState::kUp);
     if (peer.state != static_cast<u32>(PeerState::kFree) || (peer.seq & 1) != 0) {
-      seqlock_write(peer.seq,
-                    [&] { store_relaxed(peer.state, static_cast<u32>(PeerState::kDown)); });
+      seqlock_write(peer.seq, [&] {
+        store_relaxed(peer.state, static_cast<u32>(PeerState::kDown));
+        store_relaxed(peer.connected_ms, was_up ? now() : peer.connected_ms);
+      });
+      s.peers_before.push_back({PeerNo{static_cast<u16>(i)}, was_up, peer.connected_ms});
     }
   }
   store_release(h.feed_tail, h.feed_intent);
@@ -897,7 +898,7 @@ void Writer::set_peer_process(PeerNo peer, PeerProcess process) {
     store_relaxed(desc.candidate_epoch, process.candidate_epoch);
   });
 }
-const std::vector<PeerNo>& Writer::peers_before() const {
+const std::vector<PeerBefore>& Writer::peers_before() const {
   return state_->peers_before;
 }
 

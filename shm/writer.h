@@ -57,6 +57,13 @@ struct PeerProcess {
   u64 candidate_epoch = 0;  // its first session; 0 = there is no candidate
 };
 
+// A HAProxy known to an earlier process.
+struct PeerBefore {
+  PeerNo no;
+  bool up = false;         // was connected when that process was killed
+  SegmentMs since_ms = 0;  // down since; when up, since the attach
+};
+
 class Object;
 
 // Result of table_for.
@@ -104,8 +111,8 @@ class Writer {
   // kExhausted at kMaxPeers connected.
   Result<PeerNo> peer_up(const PeerIdentity& identity, SegmentMs now);
   void peer_down(PeerNo peer, SegmentMs now);
-  // Those that were connected when the process before this one was killed.
-  const std::vector<PeerNo>& peers_before() const;
+  // As the process before this one left them.
+  const std::vector<PeerBefore>& peers_before() const;
   u64 peer_epoch(PeerNo peer) const;  // number of its session
   u64 peer_pid(PeerNo peer) const;    // 0 = not known
   PeerProcess peer_process(PeerNo peer) const;

@@ -29,7 +29,7 @@ struct Writer::State {
   std::vector<std::unique_ptr<Line>> lines;  // by room number
   std::vector<RoomNo> rooms;                 // live ones
   Attach attached_as = Attach::kCreated;
-  std::vector<PeerNo> peers_before;
+  std::vector<PeerBefore> peers_before;
   std::string attach_note;
 
   RootHeader& header() { return layout->header; }

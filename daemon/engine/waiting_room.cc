@@ -31,6 +31,8 @@ constexpr u32 kMostOverMs = 86'400'000;
 constexpr u32 kMaxLifeMs = 0x7fff'0000;  // ticks compare over at most 24.8 days
 constexpr u32 kTooFar = u32{1} << 31;  // an expiry of this and more is broken (peers-protocol 9.2)
 constexpr u32 kHoldLookMs = 1000;
+constexpr u64 kStopMs = 1000;       // a clean stop takes no longer
+constexpr i32 kDeliveryMs = 20;     // a message to a HAProxy
 constexpr u64 kFewRows = 10;        // of the table with lineq-operator's `size 10`
 constexpr std::size_t kCutAt = 31;  // string keys without `len`
 constexpr std::size_t kMostSent = 1U << 20;
@@ -101,7 +103,7 @@ struct WaitingRoom::Room {
 
 struct WaitingRoom::UsersTable {
   u16 table_no = 0;
-  // By slot: through whom a visitor who is inside was seen last. In pieces, so that growth never
+  // By slot: through whom a visitor was seen last. In pieces, so that growth never
   // copies.
   static constexpr u32 kLog2 = 12;
   std::vector<std::unique_ptr<u16[]>> seen;
@@ -130,6 +132,7 @@ struct WaitingRoom::UsersTable {
 
 struct WaitingRoom::PeerState {
   bool up = false;
+  bool was_up = false;
   bool taught = false;
   SegmentMs down_ms = 0;
   u64 bit = 0;  // in Pending::bits while it is up; 0: there are more than 64, it is not waited for
@@ -229,12 +232,31 @@ void WaitingRoom::adopt(SegmentMs now) {
       resumed_ &= room->taken() == 0 && room->front == 0 && writer().line(room->no).waiting() == 0;
     }
   }
-  expected_ = writer().peers_before();
+  adopt_peers(now);
   for (const auto& room : rooms_) {
     if (room != nullptr) {
       advertise(*room, true, now);
       publish(*room, now);
       look_at(*room);
+    }
+  }
+}
+
+// HAProxys that were connected not long ago: they may know more than the segment does.
+void WaitingRoom::adopt_peers(SegmentMs now) {
+  SegmentMs last = 0;
+  for (const shm::PeerBefore& before : writer().peers_before()) {
+    last = std::max(last, before.up ? 0 : before.since_ms);
+  }
+  const bool stopped = writer().attached_as() == shm::Attach::kClean;
+  for (const shm::PeerBefore& before : writer().peers_before()) {
+    PeerState& state = state_of(before.no);
+    state.was_up = true;
+    state.down_ms = before.up ? now : std::min(before.since_ms, now);
+    // A clean stop ends all sessions.
+    if (before.up || (stopped && last - before.since_ms < kStopMs)) {
+      expected_.push_back(before.no);
+      state.down_ms = now;
     }
   }
 }
@@ -614,9 +636,10 @@ bool WaitingRoom::is_news(const Sighting& s, const Entry& entry) const {
   if (!s.age_ms) {
     return !s.update.learned;
   }
-  // What it learned from us it touched when our message came.
+  // What it learned from us it touched when our message came. Later than that it was the visitor,
+  // and the HAProxy was reloaded since.
   const i32 later = tick_diff(tick_of(s.now) - *s.age_ms, entry.updated);
-  return later > (s.update.learned ? static_cast<i32>(options_.allowance_ms) : 0);
+  return s.update.learned ? later > kDeliveryMs : later >= 0;
 }
 
 // Said before it had what we told of this visitor last.
@@ -667,6 +690,7 @@ void WaitingRoom::waiting(const Sighting& s, Entry& entry) {
     }
   }
   if (news && !(s.let_in && !s.live)) {
+    users_[s.users].see(entry.place.slot(), s.peer.no);
     prolong(s, entry, s.room.settings.hold_ms, Tell::kNobody);
   }
 }
@@ -870,6 +894,7 @@ bool WaitingRoom::join(const Sighting& s, Entry& entry) {
     }
     return false;
   }
+  users_[s.users].see(entry.place.slot(), s.peer.no);
   count(room, RoomCounter::issued);
   room.arrivals.event(s.now);
   room.book.put(*ticket, entry.place);
@@ -1096,10 +1121,12 @@ std::optional<Tick> WaitingRoom::on_expired(shm::Table& table, u32 slot, Segment
   const Place place(*users, slot);
   Entry entry = entry_at(place, now);
   Room* const room = rooms_[entry.visitor.room.value].get();
-  if (entry.visitor.state == VisitorState::kActive) {
+  if (shm::holds_place(entry.visitor.state)) {
     if (const auto until = held_until(*room, place, now)) {
       return until;
     }
+  }
+  if (entry.visitor.state == VisitorState::kActive) {
     end(*room, entry, VisitorState::kExpired, now);
   } else if (shm::called(entry.visitor.state)) {
     lapse(*room, entry, now);
@@ -1109,18 +1136,18 @@ std::optional<Tick> WaitingRoom::on_expired(shm::Table& table, u32 slot, Segment
   return store_.deadline_of(table, table.at(slot));
 }
 
-// The session is over for all we know, but the HAProxy it was seen through may know better, and
-// cannot tell.
+// The session is over for all we know, or the visitor who was called did not come; but the HAProxy
+// that saw the visitor last may know better, and cannot tell.
 std::optional<Tick> WaitingRoom::held_until(const Room& room, Place place, SegmentMs now) const {
   const u64 life_ms = u64{room.settings.session_ms} + options_.allowance_ms;
+  const auto unsure = [&](const std::unique_ptr<PeerState>& state) {
+    return state != nullptr &&
+           (state->up ? !state->taught : state->was_up && now < state->down_ms + life_ms);
+  };
   const PeerNo last = users_[place.users()].seen_by(place.slot());
-  bool hold = false;
-  if (last == kNoPeer) {
-    hold = now < started_ms_ + life_ms && (!taught_ || !expected_.empty());
-  } else if (last.value < peers_.size() && peers_[last.value] != nullptr) {
-    const PeerState& state = *peers_[last.value];
-    hold = state.up ? !state.taught : now < state.down_ms + life_ms;
-  }
+  // Seen before our start only: through any of them.
+  const bool hold = last.value < peers_.size() ? unsure(peers_[last.value])
+                                               : std::any_of(peers_.begin(), peers_.end(), unsure);
   return hold ? std::optional(tick_of(now) + kHoldLookMs) : std::nullopt;
 }
 
@@ -1237,7 +1264,7 @@ void WaitingRoom::on_up(Peer& peer, SegmentMs now) {
   PeerState& state = state_of(peer.no);
   state.sent.clear();
   state.unacked.clear();
-  state.up = true;
+  state.up = state.was_up = true;
   state.taught = false;
   if (state.bit == 0 && free_bits_ != 0) {
     state.bit = free_bits_ & (~free_bits_ + 1);

@@ -133,6 +133,7 @@ class WaitingRoom final : public Mode, public RoomControl {
 
   // --- start
   void adopt(SegmentMs now);
+  void adopt_peers(SegmentMs now);
   Room& add(RoomNo no, const cli::RoomSettings& settings);
   void adopt_visitors(u32 users, bool moved, SegmentMs now);
   void adopt_fronts();

@@ -18,7 +18,7 @@ constexpr u64 kAllowance = 2000;
 TEST(WaitingRoomTest, AVisitorWhoFindsAPlaceIsCalledAtOnce) {
   RoomWorld w;
   w.put(a_room());
-  Gate gate = w.gate();
+  Gate& gate = w.gate();
   EXPECT_FALSE(gate.request("anna@shop"));
   w.settle();
   EXPECT_TRUE(gate.may_enter("anna@shop"));
@@ -36,7 +36,7 @@ TEST(WaitingRoomTest, AVisitorWhoFindsAPlaceIsCalledAtOnce) {
 TEST(WaitingRoomTest, WhoComesWhenItIsFullWaitsAndIsCalledWhenSomebodyLeaves) {
   RoomWorld w;
   w.put(a_room("shop", 1));
-  Gate gate = w.gate();
+  Gate& gate = w.gate();
   for (const char* key : {"anna@shop", "bert@shop", "carl@shop"}) {
     gate.request(key);
     w.settle();
