@@ -31,11 +31,8 @@ Sight look(shm::Reader& reader, std::string_view key) {
     if (table.role != shm::TableRole::kUsers) {
       continue;
     }
-    // HAProxy cuts a string key to what its table holds, less the NUL behind it.
-    std::string_view cut = key;
-    if (table.definition.key_type == shm::KeyType::kString && table.definition.key_bytes > 0) {
-      cut = cut.substr(0, table.definition.key_bytes - 1);
-    }
+    // HAProxy cuts keys to what its table holds.
+    const std::string_view cut = key.substr(0, table.definition.key_capacity());
     shm::EntryView entry;
     const std::span<const u8> bytes{reinterpret_cast<const u8*>(cut.data()), cut.size()};
     if (cut.empty() || reader.lookup(table, bytes, copy, entry) != shm::Lookup::kFound) {

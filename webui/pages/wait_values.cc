@@ -187,7 +187,8 @@ Wait wait_of(const live::View& view, SegmentMs now) {
   w.queued = view.numbers->waiting + view.numbers->front;
   w.refresh_s = std::max(settings.refresh_ms / 1000, 1U);
   w.hold_s = settings.hold_ms / 1000;
-  w.stopped = settings.paused || settings.queue_all;
+  w.stopped = !settings.suspended && (settings.paused || settings.queue_all ||
+                                      settings.method == shm::QueueingMethod::kReject);
   w.poll_s = w.refresh_s;
   if (w.state == WaitState::kWaiting && w.position > 0 && !w.stopped && !w.away) {
     const auto question = view::wait_question(settings, *view.numbers, w.position, now);

@@ -174,10 +174,12 @@ bool WaitingRoom::worth_waiting(const Caller& caller, const Found& found, const 
   const shm::RoomNumbers numbers = reader->numbers(*room);
   const u64 taken = numbers.active + numbers.ready;
   const u64 free = room->settings.capacity > taken ? room->settings.capacity - taken : 0;
+  const bool closed = !room->settings.suspended && !room->settings.queue_all &&
+                      room->settings.method == shm::QueueingMethod::kReject;
   if (found.sight.standing == live::Standing::kUnknown) {
-    return room->settings.method != shm::QueueingMethod::kReject || free > 0;
+    return !closed;  // at least its place will be known
   }
-  const bool open = !room->settings.paused && !room->settings.queue_all;
+  const bool open = !closed && !room->settings.paused && !room->settings.queue_all;
   return room->settings.suspended || (open && (position == 0 || position <= free));
 }
 
