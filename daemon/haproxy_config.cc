@@ -426,6 +426,8 @@ Status write_backends(Lines& out, const cli::Settings& settings, const HaproxyCh
       "backend lineq_wait\n"
       "    option forwardfor\n"
       "    option httpchk GET /healthz\n"
+      "    http-reuse always\n"
+      "    retry-on conn-failure empty-response    # when one lineq-web goes, another takes over\n"
       "    http-request set-header X-LineQ-Key %[var(txn.lineq_key)]\n"
       "    http-error status 503 content-type \"text/html; charset=utf-8\" string \"<!doctype "
       "html><html lang=en><meta charset=utf-8><meta name=viewport "
@@ -480,7 +482,8 @@ Result<std::string> haproxy_config(const cli::Settings& settings,
                                    std::span<const cli::RoomSettings> rooms,
                                    const HaproxyChoices& choices) {
   if (rooms.empty()) {
-    return Error{ErrorCode::kNotFound, "no waiting room is configured: service_mode vwr makes one, routes say which"};
+    return Error{ErrorCode::kNotFound,
+                 "no waiting room is configured: service_mode vwr makes one, routes say which"};
   }
   for (const auto& [what, name] :
        {std::pair("room table", choices.room_table), {"users table", choices.users_table}}) {

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/haproxy.h"
+#include "tests/support/instance.h"
 
 namespace lineq::daemon {
 namespace {
@@ -206,6 +207,20 @@ TEST_F(HaproxyConfigTest, ContradictionsAreRefused) {
   choices_.bind = ":80";
   choices_.origins = {"a\"b"};
   EXPECT_NE(refusal().find("origin"), std::string::npos);
+}
+
+// The examples are what the program writes now.
+TEST_F(HaproxyConfigTest, TheExamplesAreUpToDate) {
+  for (const char* name : {"waiting-room.cfg", "waiting-rooms.cfg"}) {
+    const std::string examples = LINEQ_SOURCE_DIR "/packaging/examples/";
+    const test::Finished done = test::run(
+        {.words = {test::lineqd_path(), "-f", examples + "lineq-" + name, "-c", "--stdout"},
+         .environment = {},
+         .output = {}});
+    EXPECT_EQ(done.exit_code, 0) << done.err;
+    EXPECT_EQ(done.err, "");
+    EXPECT_EQ(done.out, test::read_file(examples + name)) << name;
+  }
 }
 
 TEST_F(HaproxyConfigTest, OnlyItsOwnUnchangedFileIsReplaced) {

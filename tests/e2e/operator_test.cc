@@ -16,56 +16,20 @@ namespace {
 using shm::RoomCounter;
 using shm::RoomNumbers;
 
-// The tables, rules and backends of the operator's two ConfigMaps, in its order; what the ingress
-// controller adds (host, path, which of them have a room) in front. Rooms are at "/" and at
-// "/a-long-path/...".
-constexpr std::string_view kOperator = R"(
-global
-    localpeer local
-    stats socket {stats} level admin
-
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-
-peers lineq
-    server local
-    server lineq 127.0.0.1:{tcp}
-
-backend room
-    stick-table type string size 10 expire 1d store gpc0 peers lineq
-
-backend user
-    stick-table type string len 72 size 100k expire 1m store gpc1 peers lineq
-
-backend lineq
-    server lineq 127.0.0.1:{web}
-
-frontend http
-    bind 127.0.0.1:{http}
-    http-request set-var(txn.host) req.hdr(host),field(1,:),lower
-    http-request set-var(txn.path) path
-    acl guarded path / /a-long-path/of-a-shop
-
-    http-request set-var(txn.cookies) req.cook_cnt(sessionid) if guarded
-    acl has_cookie var(txn.cookies) -m int gt 0
-    http-request set-var(txn.fresh) uuid() if guarded !has_cookie
-    http-request set-var(txn.sessionid) req.cook(sessionid) if guarded
-    http-request set-var(txn.index) var(txn.host),regsub(\.,_,g),concat(,txn.path,),regsub(\/,_,g) if guarded
-    http-request track-sc0 var(txn.index) table room if guarded
-    http-response add-header Set-Cookie "sessionid=%[var(txn.fresh)]; path=%[var(txn.path)]" if { var(txn.index) -m found } !has_cookie
-    http-request track-sc1 var(txn.sessionid),concat('@',txn.index) table user if guarded has_cookie
-    http-request track-sc1 var(txn.fresh),concat('@',txn.index) table user if guarded !has_cookie
-    http-request sc-inc-gpc1(1) if guarded { sc_get_gpc0(0) gt 0 } !{ sc_get_gpc1(1) eq 1 }
-    use_backend shop if !guarded !{ path_sub /lineq }
-    use_backend shop if { sc_get_gpc1(1) eq 1 } || { sc_get_gpc0(0) gt 0 }
-    use_backend lineq
-
-backend shop
-    server shop 127.0.0.1:{backend}
-)";
+// packaging/examples/operator.cfg with addresses of this test: the tables, rules and backends of
+// the operator's two ConfigMaps. Rooms are at "/" and at "/a-long-path/of-a-shop".
+std::string operator_config() {
+  std::string text = read_file(LINEQ_SOURCE_DIR "/packaging/examples/operator.cfg");
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"localpeer local", "stats socket {stats} level admin\n    localpeer local"},
+           {"127.0.0.1:11111", "127.0.0.1:{tcp}"},
+           {"127.0.0.1:8060", "127.0.0.1:{web}"},
+           {"bind :8080", "bind 127.0.0.1:{http}"},
+           {"127.0.0.1:8000", "127.0.0.1:{backend}"}}) {
+    text = with(std::move(text), from, to);
+  }
+  return text;
+}
 
 constexpr std::string_view kLongRoom = "shop.example";  // + "/a-long-path/of-a-shop"
 
@@ -76,7 +40,7 @@ class OperatorTest : public testing::Test {
       GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
     }
   }
-  bool start() { return world_.start_with(3, std::string(kOperator)); }
+  bool start() { return world_.start_with(3, operator_config()); }
 
   HttpAnswer create(std::string_view host, std::string_view path, u32 users) {
     std::string name = fmt::format("{}{}", host, path);
