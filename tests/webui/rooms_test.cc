@@ -33,7 +33,7 @@ class RoomsTest : public PagesTest {
   }
 
   http::Reply send(std::string_view line, std::string_view body = "", std::string_view fields = "",
-                   bool near = true) {
+                   std::array<u8, 4> from = {10, 1, 2, 3}) {
     http::RequestParser parser;
     std::string bytes =
         std::string(line) + " HTTP/1.1\r\nHost: lineq:8060\r\n" + std::string(fields);
@@ -46,7 +46,8 @@ class RoomsTest : public PagesTest {
     }
     EXPECT_EQ(parser.state(), http::RequestParser::State::kDone) << parser.error_text();
     http::Request request = parser.take();
-    request.near = near;
+    request.from[10] = request.from[11] = 0xff;
+    std::copy(from.begin(), from.end(), request.from.begin() + 12);
     return router_.route(request);
   }
   http::Reply admin(std::string_view line, std::string_view body = "") {
@@ -340,7 +341,22 @@ TEST_F(RoomsTest, CreateIsAsTheOriginalAnswersIt) {
 }
 
 TEST_F(RoomsTest, CreateIsTheOperatorsOnly) {
-  EXPECT_EQ(send("POST /create", kCreate, "", false).status, 403);
+  for (const std::array<u8, 4> far : {std::array<u8, 4>{8, 8, 8, 8},
+                                      {11, 0, 0, 1},
+                                      {172, 32, 0, 1},
+                                      {192, 169, 0, 1},
+                                      {100, 128, 0, 1},
+                                      {126, 0, 0, 1}}) {
+    EXPECT_EQ(send("POST /create", kCreate, "", far).status, 403);
+  }
+  for (const std::array<u8, 4> near : {std::array<u8, 4>{127, 0, 0, 1},
+                                       {10, 255, 0, 1},
+                                       {172, 31, 0, 1},
+                                       {192, 168, 0, 1},
+                                       {100, 64, 0, 1}}) {
+    EXPECT_EQ(send("POST /create", kCreate, "", near).status, 200);
+  }
+  sent();
   EXPECT_EQ(send("POST /create", kCreate, "Origin: http://evil.example\r\n").status, 403);
   EXPECT_EQ(send("POST /create", kCreate, "Sec-Fetch-Site: cross-site\r\n").status, 403);
   EXPECT_EQ(send("POST /create", kCreate, "Cookie: sessionid=4711\r\n").status, 403);
@@ -351,6 +367,17 @@ TEST_F(RoomsTest, CreateIsTheOperatorsOnly) {
   segment();
   EXPECT_EQ(send("POST /create", kCreate).status, 403);
   EXPECT_EQ(sent(), "");
+}
+
+TEST_F(RoomsTest, CreateIsNotForWhoeverComesFromAHaproxy) {
+  shm::PeerIdentity haproxy;
+  haproxy.remote_name = "hap";
+  haproxy.local_name = "lineq";
+  haproxy.address = "10.1.2.3";
+  ASSERT_TRUE(writer_->peer_up(haproxy, now()).ok());
+  segment();
+  EXPECT_EQ(send("POST /create", kCreate).status, 403);
+  EXPECT_EQ(send("POST /create", kCreate, "", {10, 1, 2, 4}).status, 200);
 }
 
 TEST_F(RoomsTest, CreateSaysWhenNobodyDidIt) {

@@ -82,6 +82,34 @@ bool looks_like_a_version(std::string_view request_line) {
 
 }  // namespace
 
+namespace {
+
+constexpr std::array<u8, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+bool is_four(const std::array<u8, 16>& from) {
+  return std::equal(kMapped.begin(), kMapped.end(), from.begin());
+}
+
+}  // namespace
+
+bool is_loopback(const std::array<u8, 16>& from) {
+  constexpr std::array<u8, 16> kOne{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  return is_four(from) ? from[12] == 127 : from == kOne || from == std::array<u8, 16>{};
+}
+
+bool is_near(const std::array<u8, 16>& from) {
+  if (is_loopback(from)) {
+    return true;
+  }
+  if (!is_four(from)) {
+    return (from[0] & 0xfe) == 0xfc || (from[0] == 0xfe && (from[1] & 0xc0) == 0x80);
+  }
+  const u8 a = from[12];
+  const u8 b = from[13];
+  return a == 10 || (a == 172 && (b & 0xf0) == 16) || (a == 192 && b == 168) ||
+         (a == 169 && b == 254) || (a == 100 && (b & 0xc0) == 64);
+}
+
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](char x, char y) { return lower(x) == lower(y); });

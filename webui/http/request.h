@@ -16,6 +16,7 @@
 // it compiles slowly.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,9 +45,11 @@ struct Field {
 struct Request {
   Method method = Method::kOther;
   bool http11 = false;
-  bool keep_alive = false;    // the client would send another request
-  bool body_unread = false;   // GET or HEAD with a body: close after the answer
-  bool near = false;          // set by the server: from this machine or a private network
+  bool keep_alive = false;   // the client would send another request
+  bool body_unread = false;  // GET or HEAD with a body: close after the answer
+  // Set by the server: where the connection comes from, IPv4 as in ::ffff:10.0.0.7; zeros: a Unix
+  // socket.
+  std::array<u8, 16> from{};
   bool origin_form = false;   // the target is a plain path; else an absolute URI or `*`
   std::string_view target;    // raw, as on the request line
   std::string_view path;      // of the target, raw: nothing is decoded or normalised
@@ -107,6 +110,10 @@ class RequestParser {
   u16 error_status_ = 0;
   std::string_view error_text_;
 };
+
+// From this machine or from a private network: loopback, RFC 1918, 6598 and 4193, link-local.
+bool is_near(const std::array<u8, 16>& from);
+bool is_loopback(const std::array<u8, 16>& from);  // a Unix socket too
 
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 

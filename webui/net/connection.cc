@@ -189,7 +189,7 @@ void Connection::consume(std::string_view bytes) {
 }
 
 void Connection::answer(http::Request request) {
-  request.near = near_;
+  request.from = from_;
   Exchange& x = *exchange_;
   x.http11 = request.http11;
   x.head_only = request.method == http::Method::kHead;

@@ -79,9 +79,9 @@ class Connection final : public live::Listener {
   live::Text lagging_;  // newest event, to be sent when the one under way is out
   u64 deadline_ = 0;
   std::size_t last_queue_ = 0;  // unsent bytes when the deadline was last moved on
+  std::array<u8, 16> from_{};   // see http::Request
   std::array<u8, 16> address_{};
   State state_ = State::kReading;
-  bool near_ = false;  // of this machine or a private network
   bool unix_ = false;
   bool counted_ = false;
   bool reading_ = false;

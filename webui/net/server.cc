@@ -39,27 +39,6 @@ std::string address_text(const sockaddr* address) {
   return fmt::format("{}:{}", text.data(), ntohs(in->sin_port));
 }
 
-// Loopback, private (RFC 1918, 6598, 4193) and link-local addresses.
-bool is_near(const sockaddr_storage& peer) {
-  std::array<u8, 16> six{};
-  std::array<u8, 4> four{};
-  if (peer.ss_family == AF_INET6) {
-    std::memcpy(six.data(), &reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr, six.size());
-    constexpr std::array<u8, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    if (!std::equal(kMapped.begin(), kMapped.end(), six.begin())) {
-      constexpr std::array<u8, 16> kLoopback{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-      return six == kLoopback || (six[0] & 0xfe) == 0xfc ||
-             (six[0] == 0xfe && (six[1] & 0xc0) == 0x80);
-    }
-    std::memcpy(four.data(), six.data() + kMapped.size(), four.size());
-  } else {
-    std::memcpy(four.data(), &reinterpret_cast<const sockaddr_in&>(peer).sin_addr, four.size());
-  }
-  return four[0] == 127 || four[0] == 10 || (four[0] == 172 && (four[1] & 0xf0) == 16) ||
-         (four[0] == 192 && four[1] == 168) || (four[0] == 169 && four[1] == 254) ||
-         (four[0] == 100 && (four[1] & 0xc0) == 64);
-}
-
 void set_port(sockaddr* address, u16 port) {
   if (address->sa_family == AF_INET6) {
     reinterpret_cast<sockaddr_in6*>(address)->sin6_port = htons(port);
@@ -294,7 +273,6 @@ bool Server::admit(Connection& connection) {
     return false;
   }
   if (connection.unix_) {
-    connection.near_ = true;
     return true;
   }
   sockaddr_storage peer{};
@@ -303,14 +281,16 @@ bool Server::admit(Connection& connection) {
       0) {
     return false;
   }
-  connection.near_ = is_near(peer);
   Address& key = connection.address_;
+  Address& from = connection.from_;
   if (peer.ss_family == AF_INET6) {
     constexpr std::size_t kNetwork = 8;  // one client may have a whole /64
-    std::memcpy(key.data(), &reinterpret_cast<const sockaddr_in6*>(&peer)->sin6_addr, kNetwork);
+    std::memcpy(from.data(), &reinterpret_cast<const sockaddr_in6*>(&peer)->sin6_addr, from.size());
+    std::copy_n(from.begin(), kNetwork, key.begin());
   } else {
-    std::memcpy(key.data() + 12, &reinterpret_cast<const sockaddr_in*>(&peer)->sin_addr, 4);
-    key[11] = 0xff;
+    from[10] = from[11] = 0xff;
+    std::memcpy(from.data() + 12, &reinterpret_cast<const sockaddr_in*>(&peer)->sin_addr, 4);
+    key = from;
   }
   std::size_t& count = per_address_[key];
   ++count;

@@ -1,10 +1,12 @@
 #include "webui/pages/access.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <array>
 #include <fstream>
+#include <string>
+#include <vector>
 
+#include <arpa/inet.h>
 #include <fmt/core.h>
 
 namespace lineq::pages {
@@ -25,7 +27,32 @@ std::string_view host_of(std::string_view host) {
   if (host.starts_with('[')) {
     return host.substr(0, host.find(']') + 1);
   }
-  return host.substr(0, host.rfind(':'));
+  host = host.substr(0, host.rfind(':'));
+  return host.substr(0, host.find_last_not_of('.') + 1);
+}
+
+// "10.0.0.7", "2001:db8::7"; zeros for what is no numeric address.
+std::array<u8, 16> address_of(const std::string& host) {
+  std::array<u8, 16> address{};
+  std::array<u8, 4> four{};
+  if (::inet_pton(AF_INET, host.c_str(), four.data()) == 1) {
+    address[10] = address[11] = 0xff;
+    std::copy(four.begin(), four.end(), address.begin() + 12);
+  } else if (::inet_pton(AF_INET6, host.c_str(), address.data()) != 1) {
+    address = {};
+  }
+  return address;
+}
+
+// HAProxys and the operator may share this machine, but elsewhere they have addresses of their own.
+bool is_haproxy(const http::Request& request, const shm::Reader& reader) {
+  if (http::is_loopback(request.from)) {
+    return false;
+  }
+  const std::vector<shm::PeerInfo> peers = reader.peers();
+  return std::any_of(peers.begin(), peers.end(), [&](const shm::PeerInfo& peer) {
+    return address_of(peer.address) == request.from;
+  });
 }
 
 }  // namespace
@@ -66,7 +93,7 @@ Status has_token(const http::Request& request, const std::string& token_file) {
 }
 
 Status is_operator(const http::Request& request, const shm::Reader* reader) {
-  if (!request.near) {
+  if (!http::is_near(request.from)) {
     return Error{ErrorCode::kInvalid, "only from this machine or a private network"};
   }
   if (request.field("Origin") || request.field("Sec-Fetch-Site")) {
@@ -76,6 +103,9 @@ Status is_operator(const http::Request& request, const shm::Reader* reader) {
     return Error{ErrorCode::kInvalid, "not with a visitor's cookie"};
   }
   const std::string_view host = host_of(request.field("Host").value_or(""));
+  if (reader != nullptr && is_haproxy(request, *reader)) {
+    return Error{ErrorCode::kInvalid, "not from where a HAProxy is"};
+  }
   const auto is_site = [&](const shm::RoomInfo& room) {
     return !room.settings.host.empty() && http::equal_ignoring_case(room.settings.host, host);
   };

@@ -17,7 +17,8 @@ Status has_token(const http::Request& request, const std::string& token_file);
 
 // The operator's calls carry no token. They come from a private network, straight, from a program:
 // not from a browser (which says Origin or Sec-Fetch-Site), and not for a site behind HAProxy (a
-// visitor's request names a room's host or brings the sites's cookie). `reader` may be null.
+// visitor's request comes from where a HAProxy is connected from, names a room's host, or brings a
+// cookie). `reader` may be null.
 Status is_operator(const http::Request& request, const shm::Reader* reader);
 
 // Takes as long for every wrong text of one length.
