@@ -312,7 +312,7 @@ constexpr auto kRows = std::to_array<Row>({
      [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_connections); },
      [](const Settings& s) { return std::to_string(s.web_max_connections); }},
     {"web_max_per_address", "LINEQ_WEB_MAX_PER_ADDRESS", "web-max-per-address", 0, "N",
-     "half of them", "a number of connections; 0 = half of web_max_connections",
+     "15/16 of them", "a number of connections; 0 = 15/16 of web_max_connections",
      "most of these from one address", kW, true,
      [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_per_address); },
      [](const Settings& s) { return std::to_string(s.web_max_per_address); }},

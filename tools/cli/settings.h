@@ -104,7 +104,7 @@ struct Settings {
   std::string web_host = "localhost";  // or unix@/path, then web_port means nothing
   u16 web_port = 8060;
   u32 web_max_connections = 0;  // 0 = what the descriptors allow
-  u32 web_max_per_address = 0;  // 0 = half of them
+  u32 web_max_per_address = 0;  // 0 = 15/16 of them: one HAProxy brings all visitors
   Mode mode = Mode::kAggregate;
   std::string peer_name = "lineq";  // what HAProxys call us in their peers section
   u32 max_message_bytes = 65536;    // largest peers message accepted

@@ -434,7 +434,7 @@ void Positions::take_ranks() {
     std::size_t end = begin;
     tickets_.clear();
     for (; end < order_.size() && order_[end]->room_ == no; ++end) {
-      tickets_.push_back(Ticket{order_[end]->ticket_});
+      tickets_.emplace_back(order_[end]->ticket_);
     }
     ranks_.assign(tickets_.size(), shm::Reader::kNoRank);
     if (const shm::RoomInfo* room = room_of(reader, RoomNo{no}); room != nullptr) {
