@@ -1,5 +1,7 @@
 // lineqd, lineq-web and lineqctl together: rooms made by whoever makes them, kept over restarts,
 // with visitors waiting meanwhile.
+#include <array>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -88,6 +90,7 @@ TEST_F(RoomProgramsTest, TheOperatorsCallsLeaveWhoWaitsAlone) {
   // Again, and by four workers at once.
   EXPECT_TRUE(http("POST /create", kCreate).ends_with(kCreated));
   std::vector<std::thread> workers;
+  workers.reserve(4);
   std::atomic<int> fine = 0;
   for (int i = 0; i < 4; ++i) {
     workers.emplace_back([&] {
