@@ -659,6 +659,11 @@ bool WaitingRoom::is_leaving(const Entry& entry) const {
   return at != pending_.end() && at->second.leaving;
 }
 
+// The place that was taken away is not free yet; unless fewer are allowed by now.
+bool WaitingRoom::may_take_back(const Room& room, const Entry& entry) const {
+  return is_leaving(entry) && room.taken() <= room.settings.capacity;
+}
+
 void WaitingRoom::stranger(const Sighting& s, Entry& entry) {
   const cli::RoomSettings& rules = s.room.settings;
   if (!s.let_in) {
@@ -684,7 +689,7 @@ void WaitingRoom::waiting(const Sighting& s, Entry& entry) {
       let_in_unasked(s, entry);
       return;
     }
-    if (is_leaving(entry) && !s.update.learned) {
+    if (may_take_back(s.room, entry) && !s.update.learned) {
       adopt_session(s, entry);  // came at the last moment; the place is still there
       return;
     }
@@ -739,7 +744,7 @@ void WaitingRoom::over(const Sighting& s, Entry& entry) {
     return;
   }
   const bool by_us = entry.visitor.state == VisitorState::kRevoked;
-  if (is_leaving(entry) && s.live && !by_us) {
+  if (may_take_back(s.room, entry) && s.live && !by_us) {
     adopt_session(s, entry);  // came at the last moment; the place is still there
     return;
   }

@@ -160,6 +160,7 @@ class WaitingRoom final : public Mode, public RoomControl {
   bool is_news(const Sighting& s, const Entry& entry) const;
   bool is_late(const Sighting& s, const Entry& entry) const;
   bool is_leaving(const Entry& entry) const;
+  bool may_take_back(const Room& room, const Entry& entry) const;
   Room* room_of(std::string_view key, std::size_t capacity);
   Room* room_named(std::string_view name, bool may_be_cut);
   void unknown_room(const Peer& peer, std::string_view key, SegmentMs now);

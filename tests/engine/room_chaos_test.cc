@@ -231,8 +231,10 @@ class Crowd {
         break;
       case 4:
         // The segment's own clock is another one here: it cannot tell who was gone before.
-        if (!gate(i).connected()) {
-          return;
+        for (u32 g = 0; g < plan_.gates; ++g) {
+          if (!gate(g).connected()) {
+            return;
+          }
         }
         for (u32 g = 0; g < plan_.gates; ++g) {
           gate(g).look();
