@@ -68,6 +68,44 @@ engine::AccumulateOptions accumulate_options(const cli::Settings& settings) {
   return options;
 }
 
+// The one room that is there because nobody said anything.
+bool room_implied(const cli::Settings& settings) {
+  return settings.mode == cli::Mode::kWaitingRoom && !settings.total_users_given &&
+         settings.rooms.size() == 1 && settings.rooms.front().name == cli::kDefaultRoom;
+}
+
+// The configured rooms as they are by now, and those that were made while running.
+std::vector<cli::RoomSettings> rooms_by_now(const cli::Settings& settings) {
+  std::vector<cli::RoomSettings> rooms = settings.rooms;
+  if (::access(settings.state_dir.c_str(), R_OK | X_OK) != 0) {
+    return rooms;
+  }
+  const Result<control::StateDir> state = control::StateDir::open(settings.state_dir);
+  Result<std::vector<control::KeptRoom>> kept =
+      state ? state->load_rooms() : Result<std::vector<control::KeptRoom>>(state.error());
+  if (!kept) {
+    fmt::print(stderr, "lineqd: {}; rooms made while running are left out\n", kept.error().what);
+    return rooms;
+  }
+  const auto made_while_running = [](const control::KeptRoom& k) { return !k.configured; };
+  if (room_implied(settings) && std::any_of(kept->begin(), kept->end(), made_while_running)) {
+    rooms.clear();
+  }
+  for (const control::KeptRoom& each : *kept) {
+    const auto same = std::find_if(rooms.begin(), rooms.end(), [&](const cli::RoomSettings& room) {
+      return room.name == each.room.name;
+    });
+    if (same == rooms.end()) {
+      if (made_while_running(each)) {
+        rooms.push_back(each.room);
+      }
+    } else if (each.configured == *same) {
+      *same = each.room;
+    }
+  }
+  return rooms;
+}
+
 // lineqd -c.
 int write_haproxy(const cli::CommandLine& line, const cli::Settings& settings) {
   daemon::HaproxyChoices choices;
@@ -79,7 +117,8 @@ int write_haproxy(const cli::CommandLine& line, const cli::Settings& settings) {
   if (const auto given = line.values("origin"); !given.empty()) {
     choices.origins.assign(given.begin(), given.end());
   }
-  const Result<std::string> text = daemon::haproxy_config(settings, settings.rooms, choices);
+  const std::vector<cli::RoomSettings> rooms = rooms_by_now(settings);
+  const Result<std::string> text = daemon::haproxy_config(settings, rooms, choices);
   if (!text) {
     return cli::usage_error("lineqd", text.error().what);
   }
@@ -92,19 +131,12 @@ int write_haproxy(const cli::CommandLine& line, const cli::Settings& settings) {
     fmt::print(stderr, "lineqd: {}\n", written.error().what);
     return cli::kExitUsage;
   }
-  fmt::print("haproxy.cfg written for {} room{}\n", settings.rooms.size(),
-             settings.rooms.size() == 1 ? "" : "s");
+  fmt::print("haproxy.cfg written for {} room{}\n", rooms.size(), rooms.size() == 1 ? "" : "s");
   return cli::kExitFine;
 }
 
 control::Policy policy_of(const cli::Settings& settings) {
   return {::geteuid(), control::Policy::standard_groups(), settings.control_access};
-}
-
-// The one room that is there because nobody said anything.
-bool room_implied(const cli::Settings& settings) {
-  return settings.mode == cli::Mode::kWaitingRoom && !settings.total_users_given &&
-         settings.rooms.size() == 1 && settings.rooms.front().name == cli::kDefaultRoom;
 }
 
 // What lineqd keeps beside the segment; mode vwr.

@@ -169,6 +169,26 @@ TEST_F(WaitingRoomTest, TheOperatorChangesTheNumberOfPlaces) {
   EXPECT_EQ(world.lineq.verify(), "");
 }
 
+TEST_F(WaitingRoomTest, RoomsMadeWhileRunningAreInTheConfigurationWritten) {
+  RoomsWorld world({shop(2)});
+  ASSERT_TRUE(world.start_daemon()) << world.trouble;
+  const auto done = [&](const std::string& program, std::vector<std::string> words) {
+    const Finished finished = run(world.lineq.command(program, std::move(words)));
+    EXPECT_EQ(finished.exit_code, 0) << finished.out << finished.err;
+    return finished.out;
+  };
+  done(lineqctl_path(), {"create", "vip", "host=vip.example", "path=/in"});
+  const std::string text =
+      done(lineqd_path(), {"-f", world.lineq.dir().file("lineq.cfg"), "-c", "--stdout"});
+  EXPECT_NE(text.find("lineq_shop="), std::string::npos) << text;
+  EXPECT_NE(text.find("lineq_vip="), std::string::npos) << text;
+  EXPECT_NE(text.find("-m beg '/in/'"), std::string::npos) << text;
+  done(lineqctl_path(), {"remove", "vip"});
+  EXPECT_EQ(done(lineqd_path(), {"-f", world.lineq.dir().file("lineq.cfg"), "-c", "--stdout"})
+                .find("vip"),
+            std::string::npos);
+}
+
 TEST_F(WaitingRoomTest, TwoHaproxysLetACrowdInInOrder) {
   RoomsWorld world({shop(20)});
   ASSERT_TRUE(world.start(2)) << world.trouble;
