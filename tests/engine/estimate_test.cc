@@ -61,11 +61,12 @@ TEST(WaitEstimateTest, FifoIsPositionByRate) {
   const WaitQuestion q{.position = 100, .waiting = 500, .admit_per_minute = 20};
   const auto range = view::wait_range(q);
   EXPECT_DOUBLE_EQ(range.expected_s, 300);
-  EXPECT_NEAR(range.low_s, (100 - 12.8) / 20 * 60, 0.1);
-  EXPECT_NEAR(range.high_s, (100 + 12.8) / 20 * 60, 0.1);
-  EXPECT_NEAR(wait_quantile(q, 0.25), (100 - 6.745) / 20 * 60, 0.01);
+  const double spread = std::sqrt(100 + 100 * 100 / (3 * 3 * 20.0));
+  EXPECT_NEAR(range.low_s, (100 - 1.2816 * spread) / 20 * 60, 0.1);
+  EXPECT_NEAR(range.high_s, (100 + 1.2816 * spread) / 20 * 60, 0.1);
+  EXPECT_NEAR(wait_quantile(q, 0.25), (100 - 0.6745 * spread) / 20 * 60, 0.01);
   EXPECT_DOUBLE_EQ(wait_quantile(q, 0.5), 300);
-  EXPECT_NEAR(wait_quantile(q, 0.001), (100 - 30.90) / 20 * 60, 0.1);
+  EXPECT_NEAR(wait_quantile(q, 0.001), (100 - 3.0902 * spread) / 20 * 60, 0.1);
 }
 
 TEST(WaitEstimateTest, NobodyWaitsLessThanNothing) {
