@@ -733,8 +733,10 @@ void WaitingRoom::active(const Sighting& s, Entry& entry) {
 void WaitingRoom::over(const Sighting& s, Entry& entry) {
   const bool late = is_late(s, entry);
   if (!s.let_in) {
-    const bool lives = s.live || (s.age_ms && *s.age_ms < s.room.settings.hold_ms);
-    if (!s.update.learned && lives && (entry.gone || is_news(s, entry))) {
+    // In a lesson the row that we took the place from looks like one that its visitor touched: ours
+    // was the last message, the row is still HAProxy's own. Who is really there asks again soon.
+    const bool lives = s.live || (entry.gone && s.age_ms && *s.age_ms < s.room.settings.hold_ms);
+    if (!s.update.learned && lives) {
       (void)join(s, entry);
     }
     return;

@@ -191,9 +191,17 @@ std::string RoomsWorld::wait_empty(const RoomWatch& watch, Milliseconds patience
       [](const shm::RoomNumbers& n) { return n.active + n.ready + n.waiting + n.front == 0; },
       patience);
   const shm::RoomNumbers n = watch.numbers();
+  const auto c = [&](shm::RoomCounter counter) { return n.counter(counter); };
   return empty ? lineq.verify()
-               : fmt::format("{} active, {} ready, {} waiting, {} in front are left", n.active,
-                             n.ready, n.waiting, n.front);
+               : fmt::format(
+                     "{} active, {} ready, {} waiting, {} in front are left; {} issued, {} "
+                     "granted, {} admitted, {} adopted, {} lapsed, {} expired, {} revoked, {} "
+                     "abandoned{}",
+                     n.active, n.ready, n.waiting, n.front, c(shm::RoomCounter::issued),
+                     c(shm::RoomCounter::granted), c(shm::RoomCounter::admitted),
+                     c(shm::RoomCounter::adopted), c(shm::RoomCounter::lapsed),
+                     c(shm::RoomCounter::expired), c(shm::RoomCounter::revoked),
+                     c(shm::RoomCounter::abandoned), story());
 }
 
 }  // namespace lineq::test
