@@ -200,8 +200,11 @@ class Scene {
       std::exit(1);
     }
     const Tick time = writer_->room_time(now);
-    const shm::Visitor visitor{
-        shm::VisitorState::kWaiting, false, room, *ticket, time + 300'000, time};
+    const shm::Visitor visitor{.state = shm::VisitorState::kWaiting,
+                               .room = room,
+                               .ticket = *ticket,
+                               .deadline = time + 300'000,
+                               .since = time};
     const u32 at = table.info().geometry.ext_offset / 8U;
     image[at] = visitor.word0();
     image[at + 1] = visitor.word1();
