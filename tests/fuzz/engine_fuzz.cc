@@ -1,8 +1,9 @@
 // HAProxys that say anything: hellos, definitions, lessons, updates of every kind, nonsense,
-// breaks, time that passes and lineqd that starts anew, in both modes. Checked, besides the
+// breaks, time that passes and lineqd that starts anew, in all modes. Checked, besides the
 // sanitizers:
 //  - every invariant of the segment holds afterwards;
-//  - totals of mode acc never fall.
+//  - totals of mode acc never fall;
+//  - tickets of a waiting room are called in their order.
 //
 // The segment lives on from input to input, as it does for a daemon.
 #include <unistd.h>
@@ -44,6 +45,8 @@ class World {
     options_.mode = mode;
     options_.accumulate.rules = {{"any", ".aggr", engine::Policy::kLatest}};
     options_.accumulate.interval_ms = 5;
+    options_.waiting_room.users_table = "u";
+    options_.waiting_room.room_table = "t";
     options_.session.dead_ms = 3'600'000;
     attach();
   }
@@ -83,6 +86,48 @@ class World {
     writer_ = attached.take();
     engine_ = std::make_unique<engine::Engine>(*writer_, options_, now_);
     sides_ = {};
+    if (options_.mode == engine::ModeKind::kWaitingRoom && engine_->rooms()->rooms().empty()) {
+      operate(0, 2);
+      operate(1, 1);
+    }
+  }
+
+  // An operator.
+  void operate(u32 which, u32 how) {
+    engine::RoomControl& rooms = *engine_->rooms();
+    cli::RoomSettings room;
+    room.name = which == 0 ? "a" : "bb";
+    room.capacity = 1 + how % 3;
+    room.session_ms = 1000;
+    room.hold_ms = 20'000;
+    room.grace_ms = 500;
+    room.lapse = static_cast<shm::Lapse>(how / 3 % 3);
+    room.method = how % 7 == 0 ? shm::QueueingMethod::kRandom : shm::QueueingMethod::kFifo;
+    room.fast = how % 5 == 0;
+    room.paused = how % 11 == 0;
+    room.new_per_minute = how % 13 == 0 ? 30 : 0;
+    switch (how / 16 % 8) {
+      case 0:
+        (void)rooms.revoke_all(room.name, now_);
+        return;
+      case 1:
+        (void)rooms.admit(room.name, how, now_);
+        return;
+      case 2:
+        (void)rooms.remove(room.name, now_);
+        return;
+      case 3:
+        (void)rooms.revoke(room.name, "x", now_);
+        return;
+      case 4: {
+        const std::array<std::string_view, 3> keys{"x@a", "y@bb", ""};
+        rooms.present(keys, now_);
+        return;
+      }
+      default:
+        LINEQ_ASSERT(rooms.put(room, now_).ok());
+        return;
+    }
   }
 
   void close(Side& side) {
@@ -136,7 +181,12 @@ class World {
   void step(FuzzedDataProvider& data) {
     Side& side = sides_[data.ConsumeIntegralInRange<std::size_t>(0, sides_.size() - 1)];
     peers::OutputBuffer out;
-    switch (data.ConsumeIntegralInRange<int>(0, 11)) {
+    switch (data.ConsumeIntegralInRange<int>(0, 12)) {
+      case 12:
+        if (engine_->rooms() != nullptr) {
+          operate(data.ConsumeIntegralInRange<u32>(0, 1), data.ConsumeIntegral<u8>());
+        }
+        break;
       case 0: {
         close(side);
         side.peer = engine_->open({0, "10.0.0.1", "10.0.0.1:1"}, now_);
@@ -190,7 +240,15 @@ class World {
     if (side.table.name.empty()) {
       return;
     }
-    const std::array<u8, 4> key{0, 0, 0, data.ConsumeIntegralInRange<u8>(0, 5)};
+    constexpr std::array<std::string_view, 8> kVisitors{"x@a",   "y@a", "z@bb", "x@bb",
+                                                        "q@nix", "@",   "noat", "v@a"};
+    const std::array<u8, 4> number{0, 0, 0, data.ConsumeIntegralInRange<u8>(0, 5)};
+    std::span<const u8> key = number;
+    if (options_.mode == engine::ModeKind::kWaitingRoom &&
+        side.table.key_type == shm::KeyType::kString) {
+      const std::string_view visitor = kVisitors.at(data.ConsumeIntegralInRange<std::size_t>(0, 7));
+      key = {reinterpret_cast<const u8*>(visitor.data()), visitor.size()};
+    }
     std::array<u64, peers::kMaxRowCells> cells{};
     for (u32 i = 0; i < side.table.cells(); ++i) {
       cells[i] = data.ConsumeBool() ? data.ConsumeIntegralInRange<u64>(0, 100)
@@ -213,6 +271,10 @@ class World {
       fmt::print(stderr, "{}: {}\n", finding.invariant, finding.what);
     }
     LINEQ_ASSERT(report.findings.empty());
+    for (const RoomNo no : writer_->rooms()) {
+      const u64 inversions = writer_->room_numbers(no).counter(shm::RoomCounter::fifo_inversions);
+      LINEQ_ASSERT(inversions == 0);
+    }
     for (const u16 no : writer_->tables()) {
       const shm::Table& table = *writer_->table(no);
       if (table.info().role != shm::TableRole::kLedger) {
@@ -252,6 +314,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   static lineq::World agg(lineq::engine::ModeKind::kAggregate);
   static lineq::World acc(lineq::engine::ModeKind::kAccumulate);
   FuzzedDataProvider data(bytes, size);
-  (data.ConsumeBool() ? acc : agg).run(data);
+  static lineq::World vwr(lineq::engine::ModeKind::kWaitingRoom);
+  switch (data.ConsumeIntegralInRange<int>(0, 3)) {
+    case 0:
+      agg.run(data);
+      break;
+    case 1:
+      acc.run(data);
+      break;
+    default:
+      vwr.run(data);
+      break;
+  }
   return 0;
 }
