@@ -49,7 +49,8 @@ function showRoomRow(row, r, now, stale) {
   text(row.waiting, whole.format(r.waiting));
   since(row.oldest, r.oldest_ms, now);
   text(row.into, stale ? '–' : rate(r.admit_per_min));
-  title(row.into, plural(r.admitted, 'visitor') + ' came in');
+  title(row.into, plural(r.admitted, 'visitor') + ' came in' +
+        (r.granted < 20 ? '; the rate is what the rules promise' : ''));
   text(row.arriving, stale ? '–' : rate(r.arrive_per_min));
   title(row.arriving, plural(r.issued, 'ticket') + ' issued');
 }

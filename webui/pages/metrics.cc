@@ -287,8 +287,10 @@ void rooms(Exposition& out, const shm::Reader& reader) {
            const bool anybody = r.numbers.waiting + r.numbers.front != 0;
            return anybody && ms > 0 ? seconds(static_cast<u64>(ms)) : 0.0;
          });
-  series("lineq_room_admission_rate", "gauge", "visitors called per second, weighted mean",
-         [](const Room& r) { return static_cast<double>(r.numbers.admit_rate_milli) / 60'000.0; });
+  series(
+      "lineq_room_admission_rate", "gauge",
+      "visitors called per second, weighted mean; what the rules promise while fewer than 20 were",
+      [](const Room& r) { return static_cast<double>(r.numbers.admit_rate_milli) / 60'000.0; });
   series("lineq_room_arrival_rate", "gauge", "visitors who came per second, weighted mean",
          [](const Room& r) { return static_cast<double>(r.numbers.arrive_rate_milli) / 60'000.0; });
   for (std::size_t i = 0; i < shm::kRoomCounters.size(); ++i) {
