@@ -341,7 +341,7 @@ void WaitingRoom::adopt_fronts() {
     std::sort(room->fronts.begin(), room->fronts.end(),
               [&](const Room::Front& a, const Room::Front& b) {
                 const i32 order = tick_diff(since(a), since(b));
-                return order != 0 ? order < 0 : a.ticket < b.ticket;
+                return order != 0 ? order < 0 : a.ticket.value < b.ticket.value;
               });
   }
 }
@@ -636,10 +636,10 @@ bool WaitingRoom::is_news(const Sighting& s, const Entry& entry) const {
   if (!s.age_ms) {
     return !s.update.learned;
   }
-  // What it learned from us it touched when our message came. Later than that it was the visitor,
-  // and the HAProxy was reloaded since.
+  // Our message touched the row when it came, and left it HAProxy's own if it was before. Later
+  // than that it was the visitor.
   const i32 later = tick_diff(tick_of(s.now) - *s.age_ms, entry.updated);
-  return s.update.learned ? later > kDeliveryMs : later >= 0;
+  return s.update.learned || entry.visitor.told ? later > kDeliveryMs : later >= 0;
 }
 
 // Said before it had what we told of this visitor last.
@@ -934,10 +934,12 @@ void WaitingRoom::call(Room& room, Entry& entry, SegmentMs now) {
   const i32 waited = std::max(0, tick_diff(room_now(now), old.since));
   if (old.state == VisitorState::kWaiting) {
     if (room.settings.method == shm::QueueingMethod::kFifo) {
-      if (room.called_high && old.ticket < *room.called_high) {
+      if (room.called_high && old.ticket.value < room.called_high->value) {
         count(room, RoomCounter::fifo_inversions);
       }
-      room.called_high = std::max(room.called_high.value_or(old.ticket), old.ticket);
+      if (!room.called_high || old.ticket.value > room.called_high->value) {
+        room.called_high = old.ticket;
+      }
     }
     const TicketBook::Told told = room.book.told_to(old.ticket);
     if (TicketBook::was_told(told)) {
@@ -1359,6 +1361,8 @@ bool WaitingRoom::turn(SegmentMs now) {
     return true;
   });
   bool done = true;
+  // By number: sweep() takes out the one that is done.
+  // NOLINTNEXTLINE(modernize-loop-convert)
   for (std::size_t i = 0; i < closing_.size(); ++i) {
     done = sweep(*closing_[i], kSweepSlots, now) && done;
   }

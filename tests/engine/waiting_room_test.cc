@@ -742,6 +742,7 @@ TEST_F(RoomOfTwoTest, AfterAStartTheFirstLessonsAreEnough) {
 TEST_F(RoomOfTwoTest, WhoEnteredWhileLineqdWasAwayIsInside) {
   request("anna@shop");
   w.restart();
+  w.pass(100);
   EXPECT_TRUE(gate->request("anna@shop"));
   w.pass(100);
   gate->connect();
