@@ -75,12 +75,13 @@ TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
   RoomsWorld world({shop(20)});
   ASSERT_TRUE(world.start(3, true)) << world.trouble;
   const auto watch = world.watch();
-  CrowdPlan plan = world.plan(600);
+  const u32 visitors = crowd_of(600);
+  CrowdPlan plan = world.plan(visitors);
   plan.span_ms = 2000;
   plan.poll_ms = 500;
   plan.visit_ms = 100;
   world.crowd.send(plan);
-  for (u32 round = 0; round < 4 && world.crowd.numbers().finished() < 500; ++round) {
+  for (u32 round = 0; round < 4 && world.crowd.numbers().finished() < visitors - 100; ++round) {
     const u32 before = world.crowd.numbers().left;
     ASSERT_TRUE(wait_until([&] { return world.crowd.numbers().left >= before + 60; }))
         << world.crowd.result().json() << world.story();
@@ -92,9 +93,9 @@ TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
       ASSERT_TRUE(world.at(2).reload());
     }
   }
-  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(120)))
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(300)))
       << world.crowd.result().json() << world.story();
-  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, 600), "");
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors), "");
   EXPECT_EQ(world.wait_empty(*watch), "");
 }
 
@@ -102,7 +103,8 @@ TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
   RoomsWorld world({shop(20)});
   ASSERT_TRUE(world.start(2)) << world.trouble;
   const auto watch = world.watch();
-  CrowdPlan plan = world.plan(700);
+  const u32 visitors = crowd_of(700);
+  CrowdPlan plan = world.plan(visitors);
   plan.span_ms = 2000;
   plan.poll_ms = 500;
   plan.visit_ms = 100;
@@ -111,7 +113,7 @@ TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
   u32 webs = 0;
   while (daemons < 10 || webs < 20) {
     const CrowdNumbers before = world.crowd.numbers();
-    ASSERT_LT(before.finished(), 700U) << "the crowd was gone too early";
+    ASSERT_LT(before.finished(), visitors) << "the crowd was gone too early";
     ASSERT_TRUE(wait_until([&] { return world.crowd.numbers().left >= before.left + 15; }))
         << world.crowd.result().json() << world.story();
     if (webs < 20) {
@@ -125,9 +127,9 @@ TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
       ++daemons;
     }
   }
-  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(120)))
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(300)))
       << world.crowd.result().json() << world.story();
-  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, 700), "");
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors), "");
   EXPECT_EQ(world.wait_empty(*watch), "");
 }
 

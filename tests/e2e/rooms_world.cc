@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <set>
 
 #include <fmt/format.h>
@@ -10,6 +11,12 @@
 #include "shm/visitor.h"
 
 namespace lineq::test {
+
+u32 crowd_of(u32 usual) {
+  const char* const wanted = std::getenv("LINEQ_TEST_CROWD");
+  const u64 n = wanted == nullptr ? 0 : std::strtoull(wanted, nullptr, 10);
+  return n == 0 ? usual : static_cast<u32>(std::min<u64>(n, 15'000));
+}
 
 cli::RoomSettings shop(u32 capacity) {
   cli::RoomSettings room = a_room("shop", "shop.example");

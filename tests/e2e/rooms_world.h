@@ -23,6 +23,9 @@ using bench::CrowdNumbers;
 using bench::CrowdPlan;
 using bench::CrowdResult;
 
+// How many visitors a long test sends: `usual`, or LINEQ_TEST_CROWD to try more by hand.
+u32 crowd_of(u32 usual);
+
 // Room "shop" on shop.example, of short sessions.
 cli::RoomSettings shop(u32 capacity);
 

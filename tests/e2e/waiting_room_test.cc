@@ -212,7 +212,8 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
   RoomsWorld world({room});
   ASSERT_TRUE(world.start(3)) << world.trouble;
   const auto watch = world.watch();
-  CrowdPlan plan = world.plan(200);
+  const u32 visitors = crowd_of(200);
+  CrowdPlan plan = world.plan(visitors);
   plan.poll_ms = 300;
   plan.visit_ms = 100;
   plan.leaving_percent = 50;
@@ -221,10 +222,10 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
   plan.session_ms = 3000;
   plan.roam = true;
   world.crowd.send(plan);
-  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(60)))
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(240)))
       << world.crowd.result().json() << world.story();
   const CrowdResult result = world.crowd.result();
-  EXPECT_EQ(world.trouble_with(result, *watch, 10, 200), "");
+  EXPECT_EQ(world.trouble_with(result, *watch, 10, visitors), "");
   EXPECT_GT(result.numbers.gave_up, 20U);
   // Places of those who left silently, and those held for who fell silent, come back.
   EXPECT_EQ(world.wait_empty(*watch, std::chrono::seconds(60)), "");
