@@ -83,6 +83,26 @@ describe('every state in every dress', () => {
       }
     });
   }
+
+  it('your-turn', async () => {
+    const other = await queue('flow 4', 'queue 8');
+    let n = 0;
+    for (const colorScheme of THEMES) {
+      for (const [width, viewport] of Object.entries(WIDTHS)) {
+        const who = 'v' + ++n;
+        const page = await open(other, who, {colorScheme, viewport, bypassCSP: true});
+        // The page would go to the site at once.
+        await page.route('**/*', (route) => route.request().isNavigationRequest() ? route.abort('aborted') : route.continue());
+        await other.play('call ' + who);
+        await says(page, 'turn', 'It is your turn');
+        await page.screenshot({path: path.join(shots, `queue-your-turn-${width}-${colorScheme}.png`), fullPage: true});
+        assert.deepEqual(await axeProblems(page), [], `${width} ${colorScheme}`);
+        assert.equal(await sideways(page), 0, `${width}: the page scrolls sideways`);
+        await close(page);
+      }
+    }
+    await other.close();
+  });
 });
 
 describe('languages', () => {
