@@ -43,12 +43,17 @@
     $('link').hidden = false;
     say(text);
   }
-  // The place is ours: ask for the page again, as it was asked for.
-  function enter() {
+  // Asks for the page again, as it was asked for. `ours`: because the turn has come.
+  function enter(ours) {
     if (over) return;
     over = true;
     stop();
-    $('turn').textContent = main.dataset.turn || '';
+    const turn = ours && main.dataset.turn;
+    if (turn) {
+      // The site may take its time to answer.
+      $('turn').textContent = $('headline').textContent = document.title = turn;
+      main.dataset.state = 'ready';
+    }
     if (main.dataset.method === 'GET' || location.hash) location.reload();
     else location.replace(location.href);
   }
@@ -76,7 +81,7 @@
       }
     };
     stream.addEventListener('position', (event) => { found(); show(JSON.parse(event.data)); });
-    stream.addEventListener('ready', enter);
+    stream.addEventListener('ready', () => enter(true));
     stream.addEventListener('again', () => { stop(); timer = setTimeout(enter, 3000 * Math.random()); });
   }
 
@@ -89,7 +94,7 @@
     let answer;
     try {
       answer = await fetch(location.href, {headers: {Accept: 'text/html'}, cache: 'no-store', redirect: 'manual', credentials: 'same-origin'});
-      if (answer.type === 'opaqueredirect') return enter();
+      if (answer.type === 'opaqueredirect') return enter(true);
       if (!answer.headers.has('LineQ-State')) {
         // The site itself has answered, or nobody has.
         if (answer.status < 500) return enter();
@@ -99,7 +104,7 @@
       if (!page) return enter();
       found();
       show(JSON.parse(page.dataset.now));
-      if (now.state === 'ready' || now.state === 'rejected') return enter();
+      if (now.state === 'ready' || now.state === 'rejected') return enter(now.state === 'ready');
     } catch (error) {
       lost();
     }
