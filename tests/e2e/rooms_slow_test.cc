@@ -104,7 +104,11 @@ TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
 }
 
 TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
-  RoomsWorld world({shop(20)});
+  // Whose first answer is cut off by a kill has no cookie yet and comes again as somebody else: the
+  // first ticket is left to itself, and lapses when it is called.
+  cli::RoomSettings room = shop(20);
+  room.grace_ms = 3000;
+  RoomsWorld world({room});
   ASSERT_TRUE(world.start(2)) << world.trouble;
   const auto watch = world.watch();
   const u32 visitors = crowd_of(700);
@@ -133,8 +137,10 @@ TEST_F(SlowWaitingRoomTest, LineqdIsKilledTenTimesAndLineqWebTwenty) {
   }
   ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(300)))
       << world.crowd.result().json() << world.story();
-  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors), "");
-  EXPECT_EQ(world.wait_empty(*watch), "");
+  const CrowdResult result = world.crowd.result();
+  fmt::print("{}\n", result.json());
+  EXPECT_EQ(world.trouble_with(result, *watch, 20, visitors), "");
+  EXPECT_EQ(world.wait_empty(*watch, std::chrono::seconds(60)), "");
 }
 
 }  // namespace
