@@ -177,7 +177,7 @@ void report(const char* name, Day& day) {
       name, day.told(), 100 * day.coverage(), 100 * day.counted(), day.most());
 }
 
-TEST(RoomDayTest, WhatVisitorsAreShownIsTrue) {
+TEST(SlowRoomDayTest, WhatVisitorsAreShownIsTrue) {
   Day day(shm::QueueingMethod::kFifo);
   day.run(100'000);
   report("fifo", day);
