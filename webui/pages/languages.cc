@@ -483,6 +483,8 @@ constexpr Phrases kArabicPhrases{
     "حاول مرة أخرى",
 };
 
+// Joiners have no width, and clang-format counts them when it breaks a string.
+// clang-format off
 constexpr Phrases kPersian{
     "شما در صف هستید",
     "نوبت شما نزدیک است",
@@ -521,6 +523,7 @@ constexpr Phrases kPersian{
     "می‌شود.",
     "تلاش دوباره",
 };
+// clang-format on
 
 // Separators and digits as in CLDR. Narrow and wide no-break spaces are written as bytes.
 constexpr std::array<Language, 14> kLanguages{{
