@@ -49,9 +49,9 @@ Sight look(shm::Reader& reader, std::string_view key) {
 
 const shm::RoomInfo* room_of(const shm::Reader& reader, RoomNo no) {
   const auto& rooms = reader.rooms();
-  const auto found =
-      std::lower_bound(rooms.begin(), rooms.end(), no,
-                       [](const shm::RoomInfo& room, RoomNo wanted) { return room.no.value < wanted.value; });
+  const auto found = std::lower_bound(
+      rooms.begin(), rooms.end(), no,
+      [](const shm::RoomInfo& room, RoomNo wanted) { return room.no.value < wanted.value; });
   return found != rooms.end() && found->no == no ? &*found : nullptr;
 }
 
