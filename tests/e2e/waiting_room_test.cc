@@ -236,6 +236,29 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
             numbers.counter(RoomCounter::admitted) + numbers.counter(RoomCounter::lapsed));
 }
 
+TEST_F(WaitingRoomTest, ACrowdIsServedAtThePaceOfTheRoom) {
+  cli::RoomSettings room = shop(20);
+  room.new_per_minute = 1200;
+  RoomsWorld world({room});
+  ASSERT_TRUE(world.start(2)) << world.trouble;
+  const auto watch = world.watch();
+  const u32 visitors = crowd_of(220);
+  CrowdPlan plan = world.plan(visitors);
+  plan.span_ms = 500;
+  plan.poll_ms = 500;
+  plan.visit_ms = 100;
+  const auto began = std::chrono::steady_clock::now();
+  world.crowd.send(plan);
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(240)))
+      << world.crowd.result().json() << world.story();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  // A burst of a tenth of a minute's, then twenty a second.
+  EXPECT_GT(seconds, (visitors - 120) / 20.0 - 1);
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors), "");
+  EXPECT_EQ(world.wait_empty(*watch), "");
+}
+
 TEST_F(WaitingRoomTest, NoMoreThanSoManyInAMinute) {
   cli::RoomSettings room = shop(50);
   room.new_per_minute = 60;
