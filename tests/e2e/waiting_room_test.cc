@@ -222,7 +222,7 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
   plan.session_ms = 3000;
   plan.roam = true;
   world.crowd.send(plan);
-  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(240)))
+  ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(std::max(60U, visitors / 8))))
       << world.crowd.result().json() << world.story();
   const CrowdResult result = world.crowd.result();
   EXPECT_EQ(world.trouble_with(result, *watch, 10, visitors), "");
