@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <limits>
 #include <optional>
 
@@ -34,11 +35,22 @@ constexpr auto kCommands =
                                       {"remove_room", CommandKind::kRemoveRoom},
                                       {"admit", CommandKind::kAdmit},
                                       {"revoke", CommandKind::kRevoke},
-                                      {"present", CommandKind::kPresent}});
+                                      {"present", CommandKind::kPresent},
+                                      {"tables", CommandKind::kTables},
+                                      {"peers", CommandKind::kPeers},
+                                      {"set_entry", CommandKind::kSetEntry},
+                                      {"clear_table", CommandKind::kClearTable},
+                                      {"log_level", CommandKind::kLogLevel},
+                                      {"shutdown", CommandKind::kShutdown}});
 constexpr auto kHows = std::to_array<Word<PutHow>>({{"update", PutHow::kUpdate},
                                                     {"replace", PutHow::kReplace},
                                                     {"create", PutHow::kCreate},
                                                     {"capacity", PutHow::kCapacity}});
+constexpr auto kLevels = std::to_array<Word<cli::LogLevel>>({{"err", cli::LogLevel::kErr},
+                                                             {"warning", cli::LogLevel::kWarning},
+                                                             {"notice", cli::LogLevel::kNotice},
+                                                             {"info", cli::LogLevel::kInfo},
+                                                             {"debug", cli::LogLevel::kDebug}});
 constexpr auto kCodes = std::to_array<Word<AnswerCode>>({{"invalid", AnswerCode::kInvalid},
                                                          {"not_found", AnswerCode::kNotFound},
                                                          {"denied", AnswerCode::kDenied},
@@ -155,8 +167,53 @@ class Members {
       out = value->GetBool();
     }
   }
-  void texts(std::string_view name, std::vector<std::string>& out) {
+  void maybe_text(std::string_view name, std::optional<std::string>& out, std::size_t longest) {
+    if (member(object_, name) != nullptr) {
+      text(name, out.emplace(), true, longest);
+    } else {
+      taken_.push_back(name);
+    }
+  }
+  void maybe_number(std::string_view name, std::optional<u32>& out) {
+    if (member(object_, name) != nullptr) {
+      number(name, out.emplace());
+    } else {
+      taken_.push_back(name);
+    }
+  }
+  void values(std::string_view name, std::vector<EntryValue>& out) {
     const Value* value = take(name, true);
+    if (value == nullptr) {
+      return;
+    }
+    if (!value->IsObject()) {
+      return refuse(name, R"(an object as {"gpc0":5})");
+    }
+    out.reserve(value->MemberCount());
+    for (rapidjson::SizeType i = 0; i < value->MemberCount(); ++i) {
+      const auto& m = value->MemberBegin()[i];
+      const bool whole = m.value.IsUint64() || m.value.IsInt64();
+      if (!whole && !m.value.IsString()) {
+        return refuse(fmt::format("{}.{}", name, cli::escaped(text_of(m.name).substr(0, 100))),
+                      "a whole number or a server's name");
+      }
+      out.push_back(
+          {std::string(text_of(m.name)), whole ? json_of(m.value) : std::string(text_of(m.value))});
+    }
+  }
+  void level(std::string_view name, cli::LogLevel& out) {
+    const Value* value = take(name, true);
+    if (value == nullptr) {
+      return;
+    }
+    const Word<cli::LogLevel>* word = value->IsString() ? find(kLevels, text_of(*value)) : nullptr;
+    if (word == nullptr) {
+      return refuse(name, "err, warning, notice, info or debug");
+    }
+    out = word->value;
+  }
+  void texts(std::string_view name, std::vector<std::string>& out, bool needed = true) {
+    const Value* value = take(name, needed);
     if (value == nullptr) {
       return;
     }
@@ -226,6 +283,51 @@ void put_raw(Writer& json, std::string_view key, std::string_view text) {
 constexpr std::size_t kLongestName = 255;  // longer than any room's; the engine decides
 constexpr std::size_t kLongestSession = 4096;
 constexpr std::size_t kLongestBy = 200;
+constexpr std::size_t kLongestKey = std::size_t{4} * 4096;  // a row's bytes, all of them escaped
+
+// As a number where it is one, so that what is read again is the same.
+void put_value(Writer& json, const EntryValue& value) {
+  json.Key(value.name.data(), static_cast<rapidjson::SizeType>(value.name.size()));
+  const std::string& text = value.value;
+  const char* const end = text.data() + text.size();
+  u64 natural = 0;
+  i64 negative = 0;
+  if (std::from_chars(text.data(), end, natural).ptr == end && std::to_string(natural) == text) {
+    json.Uint64(natural);
+  } else if (std::from_chars(text.data(), end, negative).ptr == end &&
+             std::to_string(negative) == text) {
+    json.Int64(negative);
+  } else {
+    json.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+  }
+}
+
+void put_entry(Writer& json, const Command& command) {
+  put(json, "table", command.table);
+  if (command.key) {
+    put(json, "key", *command.key);
+  }
+  if (command.kind == CommandKind::kSetEntry) {
+    json.Key("values");
+    json.StartObject();
+    for (const EntryValue& value : command.values) {
+      put_value(json, value);
+    }
+    json.EndObject();
+  }
+  if (command.expire_ms) {
+    json.Key("expire_ms");
+    json.Uint(*command.expire_ms);
+  }
+  if (!command.filters.empty()) {
+    json.Key("filters");
+    json.StartArray();
+    for (const std::string& filter : command.filters) {
+      json.String(filter.data(), static_cast<rapidjson::SizeType>(filter.size()));
+    }
+    json.EndArray();
+  }
+}
 
 }  // namespace
 
@@ -254,7 +356,8 @@ std::string_view command_name(CommandKind kind) {
 }
 
 bool only_asks(CommandKind kind) {
-  return kind == CommandKind::kInfo || kind == CommandKind::kRooms || kind == CommandKind::kRoom;
+  return kind == CommandKind::kInfo || kind == CommandKind::kRooms || kind == CommandKind::kRoom ||
+         kind == CommandKind::kTables || kind == CommandKind::kPeers;
 }
 
 Result<Command> parse_command(std::string_view line) {
@@ -286,6 +389,9 @@ Result<Command> parse_command(std::string_view line) {
   switch (command.kind) {
     case CommandKind::kInfo:
     case CommandKind::kRooms:
+    case CommandKind::kTables:
+    case CommandKind::kPeers:
+    case CommandKind::kShutdown:
       break;
     case CommandKind::kRoom:
     case CommandKind::kRemoveRoom:
@@ -311,6 +417,20 @@ Result<Command> parse_command(std::string_view line) {
     case CommandKind::kPresent:
       members.texts("keys", command.keys);
       break;
+    case CommandKind::kSetEntry:
+      members.text("table", command.table, true, kLongestName);
+      members.text("key", command.key.emplace(), true, kLongestKey);
+      members.values("values", command.values);
+      members.maybe_number("expire_ms", command.expire_ms);
+      break;
+    case CommandKind::kClearTable:
+      members.text("table", command.table, true, kLongestName);
+      members.maybe_text("key", command.key, kLongestKey);
+      members.texts("filters", command.filters, false);
+      break;
+    case CommandKind::kLogLevel:
+      members.level("level", command.level);
+      break;
   }
   members.nothing_else(word->text);
   if (members.error()) {
@@ -318,6 +438,9 @@ Result<Command> parse_command(std::string_view line) {
   }
   if (command.all && !command.session.empty()) {
     return invalid("session: not together with all");
+  }
+  if (command.key && !command.filters.empty()) {
+    return invalid("filters: not together with key");
   }
   return command;
 }
@@ -350,6 +473,10 @@ std::string command_json(const Command& command) {
       json.String(key.data(), static_cast<rapidjson::SizeType>(key.size()));
     }
     json.EndArray();
+  } else if (command.kind == CommandKind::kSetEntry || command.kind == CommandKind::kClearTable) {
+    put_entry(json, command);
+  } else if (command.kind == CommandKind::kLogLevel) {
+    put(json, "level", text_of(kLevels, command.level));
   }
   if (!command.by.empty()) {
     put(json, "by", command.by);

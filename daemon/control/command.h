@@ -10,6 +10,20 @@
 //   {"command":"admit","name":"shop","n":10}               calls the next ones at once
 //   {"command":"revoke","name":"shop","session":"..."}     or "all":true
 //   {"command":"present","keys":["<session>@shop", ...]}   users keys whose pages are open
+//   {"command":"tables"}  {"command":"peers"}              what the daemon itself knows of them
+//   {"command":"set_entry","table":"/t","key":"10.0.0.1","values":{"gpc0":5,"gpc[2]":7},
+//    "expire_ms":60000}                                    result {"created":true}
+//   {"command":"clear_table","table":"/t"}                 all of it, or "key":"10.0.0.1", or
+//                                                          "filters":["data.gpc0 gt 5", ...];
+//                                                          result {"cleared":12}
+//   {"command":"log_level","level":"debug"}                until the next reload
+//   {"command":"shutdown"}                                 as SIGTERM
+//
+// Keys of entries are text as shown: cli::escaped(shm::key_text). Tables have the name that goes
+// over the wire, with or without the '/' before it. Values are whole numbers, also as text, and
+// names of servers.
+// An answer may come after many turns of the daemon (clear_table); commands that the same client
+// sent behind it wait.
 //
 // Every command may have "by":"...", on whose behalf it is sent: it goes into the log.
 // Answers:
@@ -18,12 +32,14 @@
 // A room in an answer: its fields, "configured":true or false, and "numbers":{...}.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "shm/support/ints.h"
 #include "shm/support/result.h"
+#include "tools/cli/log.h"
 
 namespace lineq::control {
 
@@ -39,6 +55,12 @@ enum class CommandKind : u8 {
   kAdmit,
   kRevoke,
   kPresent,
+  kTables,
+  kPeers,
+  kSetEntry,
+  kClearTable,
+  kLogLevel,
+  kShutdown,
 };
 
 std::string_view command_name(CommandKind kind);
@@ -53,6 +75,12 @@ enum class PutHow : u8 {
   kCapacity,  // of one that is there only total_active_users changes (the operator's /create)
 };
 
+struct EntryValue {
+  std::string name;   // of a column: "gpc0", "gpc[2]"
+  std::string value;  // a number in digits, or a server's name
+  friend bool operator==(const EntryValue&, const EntryValue&) = default;
+};
+
 struct Command {
   CommandKind kind = CommandKind::kInfo;
   std::string by;
@@ -63,6 +91,13 @@ struct Command {
   std::string session;            // revoke
   bool all = false;               // revoke
   std::vector<std::string> keys;  // present
+  std::string table;              // set_entry, clear_table
+  // ... its key as shown; clear_table: not set = all that the filters leave
+  std::optional<std::string> key;
+  std::vector<EntryValue> values;              // set_entry
+  std::optional<u32> expire_ms;                // set_entry; not set: what the table says
+  std::vector<std::string> filters;            // clear_table
+  cli::LogLevel level = cli::LogLevel::kInfo;  // log_level
 };
 
 // An Error is one sentence for the sender.

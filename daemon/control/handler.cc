@@ -281,6 +281,9 @@ Answer Handler::run(const Command& command, const Caller& caller, SegmentMs now)
   if (command.kind == CommandKind::kInfo) {
     return info();
   }
+  if (command.kind >= CommandKind::kTables) {
+    return no(AnswerCode::kUnsupported, "this lineqd cannot do that yet");
+  }
   if (rooms_ == nullptr) {
     return no(AnswerCode::kUnsupported,
               fmt::format("this lineqd runs in mode {}, which has no rooms; they need service_mode "
@@ -320,6 +323,8 @@ Answer Handler::run(const Command& command, const Caller& caller, SegmentMs now)
       rooms_->present(keys, now);
       return fine({});
     }
+    default:
+      break;
   }
   return info();
 }

@@ -13,7 +13,8 @@ std::string again(std::string_view line) {
 
 TEST(CommandTest, EveryCommandThereAndBack) {
   for (const char* line :
-       {R"({"command":"info"})", R"({"command":"rooms","by":"the web"})",
+       {R"({"command":"info"})",
+        R"({"command":"rooms","by":"the web"})",
         R"({"command":"room","name":"shop"})",
         R"({"command":"put_room","room":{"name":"shop","total_active_users":5},"how":"update"})",
         R"({"command":"put_room","room":{},"how":"capacity"})",
@@ -22,7 +23,19 @@ TEST(CommandTest, EveryCommandThereAndBack) {
         R"({"command":"admit","name":"shop","n":10})",
         R"({"command":"revoke","name":"shop","session":"4711@shop"})",
         R"({"command":"revoke","name":"shop","all":true})",
-        R"({"command":"present","keys":["a@shop","b@shop"],"by":"web"})"}) {
+        R"({"command":"present","keys":["a@shop","b@shop"],"by":"web"})",
+        R"({"command":"tables"})",
+        R"({"command":"peers","by":"web"})",
+        R"({"command":"set_entry","table":"/t","key":"10.0.0.1","values":{"gpc0":5,"gpc[2]":7},)"
+        R"("expire_ms":60000})",
+        R"({"command":"set_entry","table":"t","key":"a\\xff","values":{"server_id":-1,)"
+        R"("gpt0":18446744073709551615,"server_key":"s1","x":"007"}})",
+        R"({"command":"set_entry","table":"t","key":"a","values":{}})",
+        R"({"command":"clear_table","table":"t"})",
+        R"({"command":"clear_table","table":"t","key":"a","by":"web"})",
+        R"({"command":"clear_table","table":"t","filters":["data.gpc0 gt 5","data.gpc1 eq 0"]})",
+        R"({"command":"log_level","level":"debug"})",
+        R"({"command":"shutdown"})"}) {
     EXPECT_EQ(again(line), line);
   }
 }
@@ -34,7 +47,8 @@ TEST(CommandTest, AMistakeIsOneSentence) {
   EXPECT_EQ(mistake("[]"), "mistake: a command is one JSON object: {\"command\":\"info\"}");
   EXPECT_EQ(mistake(R"({"command":"romms"})"),
             "mistake: command: 'romms' is none; allowed: info, rooms, room, put_room, change_room, "
-            "remove_room, admit, revoke, present; did you mean 'rooms'?");
+            "remove_room, admit, revoke, present, tables, peers, set_entry, clear_table, "
+            "log_level, shutdown; did you mean 'rooms'?");
   EXPECT_EQ(mistake(R"({"command":"room"})"), "mistake: name: is missing");
   EXPECT_EQ(mistake(R"({"command":"room","name":""})"),
             "mistake: name: allowed: a string of 1 to 255 bytes");
@@ -55,6 +69,27 @@ TEST(CommandTest, AMistakeIsOneSentence) {
             "mistake: all: allowed: true or false");
   EXPECT_EQ(mistake(R"({"command":"present","keys":["a",1]})"),
             "mistake: keys: allowed: a list of strings");
+  const std::string set = R"({"command":"set_entry","table":"t","key":"k","values":)";
+  EXPECT_EQ(mistake(set + "5}"), R"(mistake: values: allowed: an object as {"gpc0":5})");
+  EXPECT_EQ(mistake(set + R"({"gpc0":1.5}})"),
+            "mistake: values.gpc0: allowed: a whole number or a server's name");
+  EXPECT_EQ(mistake(set + R"({"gpc0":18446744073709551616}})"),
+            "mistake: values.gpc0: allowed: a whole number or a server's name");
+  EXPECT_EQ(mistake(set + R"({},"expire_ms":0})"),
+            "mistake: expire_ms: allowed: a number from 1 to 4294967295");
+  EXPECT_EQ(mistake(set + R"({},"expires":5})"),
+            "mistake: expires: set_entry takes no such member; did you mean 'expire_ms'?");
+  EXPECT_EQ(mistake(R"({"command":"set_entry","table":"t","values":{}})"),
+            "mistake: key: is missing");
+  EXPECT_EQ(mistake(R"({"command":"clear_table","table":"t","key":""})"),
+            "mistake: key: allowed: a string of 1 to 16384 bytes");
+  EXPECT_EQ(mistake(R"({"command":"clear_table","table":"t","key":"k","filters":["x"]})"),
+            "mistake: filters: not together with key");
+  EXPECT_EQ(mistake(R"({"command":"clear_table","table":"t","filters":"data.gpc0 gt 5"})"),
+            "mistake: filters: allowed: a list of strings");
+  EXPECT_EQ(mistake(R"({"command":"clear_table"})"), "mistake: table: is missing");
+  EXPECT_EQ(mistake(R"({"command":"log_level","level":"loud"})"),
+            "mistake: level: allowed: err, warning, notice, info or debug");
   EXPECT_TRUE(mistake("").starts_with("mistake: not JSON at byte 1: "));
   EXPECT_TRUE(mistake("{\"command\":\"info\"} x").starts_with("mistake: not JSON at byte "));
   EXPECT_TRUE(mistake("{\"command\":\"\xff\"}").starts_with("mistake: command: '\\xff' is none"));

@@ -17,6 +17,8 @@ TEST(PolicyTest, RootTheDaemonsUserAndAdminsMayAll) {
     EXPECT_TRUE(policy().allows(caller, CommandKind::kInfo));
     EXPECT_TRUE(policy().allows(caller, CommandKind::kPutRoom));
     EXPECT_TRUE(policy().allows(caller, CommandKind::kPresent));
+    EXPECT_TRUE(policy().allows(caller, CommandKind::kClearTable));
+    EXPECT_TRUE(policy().allows(caller, CommandKind::kShutdown));
   }
 }
 
@@ -25,7 +27,13 @@ TEST(PolicyTest, TheGroupLineqMayAsk) {
   EXPECT_TRUE(policy().allows(caller, CommandKind::kInfo));
   EXPECT_TRUE(policy().allows(caller, CommandKind::kRoom));
   EXPECT_FALSE(policy().allows(caller, CommandKind::kAdmit));
+  EXPECT_TRUE(policy().allows(caller, CommandKind::kTables));
+  EXPECT_TRUE(policy().allows(caller, CommandKind::kPeers));
   EXPECT_FALSE(policy().allows(caller, CommandKind::kPresent));
+  for (const CommandKind kind : {CommandKind::kSetEntry, CommandKind::kClearTable,
+                                 CommandKind::kLogLevel, CommandKind::kShutdown}) {
+    EXPECT_FALSE(policy().allows(caller, kind)) << command_name(kind);
+  }
 }
 
 TEST(PolicyTest, StrangersMayNothing) {
@@ -35,10 +43,13 @@ TEST(PolicyTest, StrangersMayNothing) {
 }
 
 TEST(PolicyTest, ANamedUserMayWhatIsListedAndNothingElse) {
-  const Policy p = policy({{"lineq-web", false, 1001, {"present", "ask"}}});
+  const Policy p = policy({{"lineq-web", false, 1001, {"present", "ask", "set_entry"}}});
   const Caller web{1001, {kAdmins}, "lineq-web"};
   EXPECT_TRUE(p.allows(web, CommandKind::kPresent));
   EXPECT_TRUE(p.allows(web, CommandKind::kRooms));
+  EXPECT_TRUE(p.allows(web, CommandKind::kSetEntry));
+  EXPECT_FALSE(p.allows(web, CommandKind::kClearTable));
+  EXPECT_FALSE(p.allows(web, CommandKind::kShutdown));
   EXPECT_FALSE(p.allows(web, CommandKind::kPutRoom));
   // Whose name nobody here has is nobody.
   EXPECT_FALSE(

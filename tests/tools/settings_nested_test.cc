@@ -333,13 +333,13 @@ TEST_F(NestedSettingsTest, MistakesInRoomsSayWhere) {
 }
 
 TEST_F(NestedSettingsTest, WhoMayControlIsRead) {
-  const auto s = load(R"({"control_access": [{"who": "4711", "commands": ["ask", "admit"]},
+  const auto s = load(R"({"control_access": [{"who": "4711", "commands": ["ask", "set_entry"]},
       {"who": "@root", "commands": ["all"]}, {"who": "nobody-of-this-name", "commands": ["all"]}]})");
   ASSERT_TRUE(s.ok()) << s.error().what;
   ASSERT_EQ(s->control_access.size(), 3U);
   EXPECT_EQ(s->control_access[0].id, 4711U);
   EXPECT_FALSE(s->control_access[0].group);
-  EXPECT_EQ(s->control_access[0].commands, (std::vector<std::string>{"ask", "admit"}));
+  EXPECT_EQ(s->control_access[0].commands, (std::vector<std::string>{"ask", "set_entry"}));
   EXPECT_TRUE(s->control_access[1].group);
   EXPECT_EQ(s->control_access[1].id, 0U);
   EXPECT_EQ(s->control_access[2].id, std::nullopt);

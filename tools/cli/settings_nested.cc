@@ -649,9 +649,9 @@ void show_rooms(const Settings& settings, JsonWriter& json) {
 
 constexpr std::string_view kAccess =
     R"({"who": "lineq-web" or "@group", "commands": ["all", "ask", or names of commands]})";
-constexpr auto kCommands =
-    std::to_array<std::string_view>({"all", "ask", "info", "rooms", "room", "put_room",
-                                     "change_room", "remove_room", "admit", "revoke", "present"});
+constexpr auto kCommands = std::to_array<std::string_view>(
+    {"all", "ask", "info", "rooms", "room", "put_room", "change_room", "remove_room", "admit",
+     "revoke", "present", "tables", "peers", "set_entry", "clear_table", "log_level", "shutdown"});
 
 void find_id(ControlAccess& access) {
   std::string_view name = access.who;
