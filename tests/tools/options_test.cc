@@ -95,7 +95,59 @@ TEST(OptionsTest, HelpShowsEveryOptionItsDefaultAndTheExamples) {
 TEST(OptionsTest, VersionNamesProgramAndCompiler) {
   const std::string text = version_text(kProgram);
   EXPECT_TRUE(text.starts_with("lineq-dump " LINEQ_VERSION "\n")) << text;
-  EXPECT_NE(text.find("built with"), std::string::npos);
+  EXPECT_NE(text.find("\nsegment layout "), std::string::npos) << text;
+  EXPECT_NE(text.find(", ABI "), std::string::npos) << text;
+  EXPECT_NE(text.find("\nbuilt with "), std::string::npos) << text;
+  EXPECT_NE(text.find(", buildtype "), std::string::npos) << text;
+}
+
+TEST(OptionsTest, ChoicesAreListsOfWordsOnly) {
+  using Words = std::vector<std::string_view>;
+  EXPECT_EQ(choices("text, json, jsonl or csv"), (Words{"text", "json", "jsonl", "csv"}));
+  EXPECT_EQ(choices("evict or refuse"), (Words{"evict", "refuse"}));
+  for (const std::string_view none :
+       {"", "a port, 1 to 65535", "16 to 26", "one", "a, ", "a or "}) {
+    EXPECT_EQ(choices(none), Words{}) << none;
+  }
+}
+
+TEST(OptionsTest, TheManualHasEveryOptionAndVerb) {
+  constexpr std::array<Option, 2> kFew{
+      {{"output", 'o', "FORMAT", "how to print", "text", "text or json"},
+       {"odd", 0, "", ".dots and \\ backslashes", ""}}};
+  constexpr std::array<Verb, 1> kVerbs{{{"pause", "NAME", "call nobody"}}};
+  Program program = kProgram;
+  program.options = kFew;
+  program.verbs = kVerbs;
+  EXPECT_EQ(man_text(program),
+            "The commands:\n.Bl -tag -width Ds\n.It Cm pause Ar NAME\nCall nobody.\n.El\n.Pp\n"
+            "The options:\n.Bl -tag -width Ds\n"
+            ".It Fl o , Fl -output Ar FORMAT\nHow to print.\nAllowed: text or json.\n"
+            "The default is text.\n"
+            ".It Fl -odd\n\\&.dots and \\e backslashes.\n"
+            ".It Fl h , Fl -help\nPrint this and exit.\n"
+            ".It Fl V , Fl -version\nPrint version and build, and exit.\n"
+            ".El\n");
+  EXPECT_EQ(words_text(program),
+            "option\t--output\t-o\tFORMAT\ttext,json\n"
+            "option\t--odd\t\t\t\n"
+            "option\t--help\t-h\t\t\n"
+            "option\t--version\t-V\t\t\n"
+            "verb\tpause\tNAME\n");
+}
+
+TEST(OptionsTest, TheFormsForTheBuildAndTheShellStandAlone) {
+  for (const char* form : {"--help=man", "--help=words"}) {
+    std::array<char*, 4> argv{const_cast<char*>("lineq-dump"), const_cast<char*>(form),
+                              const_cast<char*>("-t"), nullptr};
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(read_command_line(kProgram, 2, argv.data()).exit_code, 0);
+    EXPECT_NE(testing::internal::GetCapturedStdout().find("output"), std::string::npos);
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(read_command_line(kProgram, 3, argv.data()).exit_code, 1);
+    EXPECT_EQ(testing::internal::GetCapturedStderr(),
+              "lineq-dump: option '--help' takes no value (see lineq-dump --help)\n");
+  }
 }
 
 TEST(OptionsTest, AMistakeEndsTheProgramWithOneLineAndExitCode1) {

@@ -3,10 +3,12 @@
 #include <getopt.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
+#include "shm/layout.h"
 #include "tools/cli/exit_codes.h"
 #include "tools/cli/text.h"
 
@@ -15,6 +17,9 @@ namespace {
 
 constexpr Option kHelp{"help", 'h', "", "print this and exit", ""};
 constexpr Option kVersion{"version", 'V', "", "print version and build, and exit", ""};
+// Asked for by the build and by the shell's completion, not by people.
+constexpr std::string_view kHelpMan = "--help=man";
+constexpr std::string_view kHelpWords = "--help=words";
 
 std::vector<Option> with_standard_options(const Program& program) {
   std::vector<Option> all(program.options.begin(), program.options.end());
@@ -147,6 +152,19 @@ std::string help_text(const Program& program) {
     out += fmt::format("{:<{}}  {}{}\n", left_column(option), width, option.help,
                        option.standard.empty() ? "" : fmt::format(" [{}]", option.standard));
   }
+  if (!program.verbs.empty()) {
+    out += "\nCommands:\n";
+    std::size_t verb_width = 0;
+    const auto left = [](const Verb& verb) {
+      return fmt::format("  {} {}", verb.name, verb.operands);
+    };
+    for (const Verb& verb : program.verbs) {
+      verb_width = std::max(verb_width, left(verb).size());
+    }
+    for (const Verb& verb : program.verbs) {
+      out += fmt::format("{:<{}}  {}\n", left(verb), verb_width, verb.help);
+    }
+  }
   if (!program.examples.empty()) {
     out += "\nExamples:\n";
     for (const std::string_view example : program.examples) {
@@ -162,8 +180,86 @@ std::string version_text(const Program& program) {
 #else
   constexpr std::string_view kCompiler = "gcc ";
 #endif
-  return fmt::format("{} {}\nbuilt with {}{}\n", program.name, LINEQ_VERSION, kCompiler,
-                     __VERSION__);
+  return fmt::format("{} {}\nsegment layout {}, ABI {:016x}\nbuilt with {}{}, {}\n", program.name,
+                     LINEQ_VERSION, shm::kLayoutVersion, shm::abi_hash(), kCompiler, __VERSION__,
+                     LINEQ_BUILD);
+}
+
+std::vector<std::string_view> choices(std::string_view allowed) {
+  std::vector<std::string_view> words;
+  while (!allowed.empty()) {
+    const std::size_t end = std::min(allowed.find(", "), allowed.find(" or "));
+    const std::string_view word = allowed.substr(0, end);
+    if (word.empty() || word.find(' ') != std::string_view::npos) {
+      return {};
+    }
+    words.push_back(word);
+    if (end == std::string_view::npos) {
+      break;
+    }
+    allowed.remove_prefix(end + (allowed[end] == ',' ? 2 : 4));
+  }
+  return words.size() < 2 ? std::vector<std::string_view>() : words;
+}
+
+std::string mdoc_escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if ((c == '.' || c == '\'') && (out.empty() || out.back() == '\n')) {
+      out += "\\&";
+    }
+    out += c == '\\' ? "\\e" : std::string(1, c);
+  }
+  return out;
+}
+
+std::string man_text(const Program& program) {
+  // "one line" as a sentence.
+  const auto sentence = [](std::string_view text) {
+    std::string out = mdoc_escaped(text);
+    if (!out.empty()) {
+      out.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(out.front())));
+    }
+    return out + (out.ends_with('.') ? "\n" : ".\n");
+  };
+  std::string out;
+  if (!program.verbs.empty()) {
+    out += "The commands:\n.Bl -tag -width Ds\n";
+    for (const Verb& verb : program.verbs) {
+      out += fmt::format(".It Cm {}", verb.name);
+      out += verb.operands.empty() ? "" : fmt::format(" Ar {}", mdoc_escaped(verb.operands));
+      out += "\n" + sentence(verb.help);
+    }
+    out += ".El\n.Pp\nThe options:\n";
+  }
+  out += ".Bl -tag -width Ds\n";
+  for (const Option& option : with_standard_options(program)) {
+    out += ".It ";
+    out += option.letter != 0 ? fmt::format("Fl {} , ", option.letter) : "";
+    out += fmt::format("Fl -{}", option.name);
+    out += option.argument.empty() ? "" : fmt::format(" Ar {}", option.argument);
+    out += "\n" + sentence(option.help);
+    if (!option.allowed.empty() && option.help.find(option.allowed) == std::string_view::npos) {
+      out += sentence(fmt::format("Allowed: {}", option.allowed));
+    }
+    if (!option.standard.empty()) {
+      out += sentence(fmt::format("The default is {}", option.standard));
+    }
+  }
+  return out + ".El\n";
+}
+
+std::string words_text(const Program& program) {
+  std::string out;
+  for (const Option& option : with_standard_options(program)) {
+    out += fmt::format("option\t--{}\t{}\t{}\t{}\n", option.name,
+                       option.letter != 0 ? fmt::format("-{}", option.letter) : "", option.argument,
+                       fmt::join(choices(option.allowed), ","));
+  }
+  for (const Verb& verb : program.verbs) {
+    out += fmt::format("verb\t{}\t{}\n", verb.name, verb.operands);
+  }
+  return out;
 }
 
 int usage_error(std::string_view program, std::string_view what) {
@@ -174,6 +270,15 @@ int usage_error(std::string_view program, std::string_view what) {
 }
 
 CommandLine read_command_line(const Program& program, int argc, char* const* argv) {
+  const auto print = [](const std::string& text) {
+    std::fputs(text.c_str(), stdout);
+    return std::fflush(stdout) == 0 ? kExitFine : kExitUsage;
+  };
+  if (argc == 2 && (argv[1] == kHelpMan || argv[1] == kHelpWords)) {
+    CommandLine asked;
+    asked.exit_code = print(argv[1] == kHelpMan ? man_text(program) : words_text(program));
+    return asked;
+  }
   Result<CommandLine> parsed = parse_command_line(program, argc, argv);
   if (!parsed) {
     CommandLine failed;
@@ -182,9 +287,7 @@ CommandLine read_command_line(const Program& program, int argc, char* const* arg
   }
   CommandLine line = parsed.take();
   if (line.has("help") || line.has("version")) {
-    const std::string text = line.has("help") ? help_text(program) : version_text(program);
-    std::fputs(text.c_str(), stdout);
-    line.exit_code = std::fflush(stdout) == 0 ? kExitFine : kExitUsage;
+    line.exit_code = print(line.has("help") ? help_text(program) : version_text(program));
   }
   return line;
 }

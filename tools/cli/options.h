@@ -1,5 +1,7 @@
-// The command line of every program: one table gives getopt_long, --help, and errors that fit in a
-// line. Every program has -h/--help and -V/--version without listing them.
+// The command line of every program: one table gives getopt_long, --help, the manual page's
+// OPTIONS, the shell's completion, and errors that fit in a line. Every program has -h/--help and
+// -V/--version without listing them; `--help=man` and `--help=words`, alone, are for those who
+// build and complete.
 //
 //   constexpr cli::Option kOptions[] = {{"table", 't', "TABLE", "only this table"}, ...};
 //   constexpr cli::Program kProgram{"lineq-dump", "[OPTION]... [FILTER]...", "...", kOptions, ...};
@@ -26,6 +28,15 @@ struct Option {
   std::string_view argument;  // its name in the help; empty = the option takes none
   std::string_view help;      // one line
   std::string_view standard;  // default as shown in the help, may be empty
+  // "text, json or csv"; words like these are completed, anything else is only for people.
+  std::string_view allowed = {};
+};
+
+// What may stand as first operand, where a program has verbs.
+struct Verb {
+  std::string_view name;
+  std::string_view operands;  // as the help shows them
+  std::string_view help;      // one line
 };
 
 struct Program {
@@ -35,6 +46,7 @@ struct Program {
   std::span<const Option> options;
   std::span<const std::string_view> examples;  // whole command lines
   bool operands = false;  // takes words that are not options; otherwise one is an error
+  std::span<const Verb> verbs = {};
 };
 
 struct GivenOption {
@@ -61,6 +73,14 @@ CommandLine read_command_line(const Program& program, int argc, char* const* arg
 Result<CommandLine> parse_command_line(const Program& program, int argc, char* const* argv);
 std::string help_text(const Program& program);
 std::string version_text(const Program& program);
+// mdoc: the list of verbs, if there are any, and that of options.
+std::string man_text(const Program& program);
+// For the shell, tabs between the fields: "option --output -o FORMAT text,json", "verb pause NAME".
+std::string words_text(const Program& program);
+// The words of "text, json or csv"; none when it is not a list of words.
+std::vector<std::string_view> choices(std::string_view allowed);
+// Text as mdoc: nothing in it is taken for a macro or an escape.
+std::string mdoc_escaped(std::string_view text);
 
 // One line to stderr: "lineq-dump: unknown data type 'gpc9' (see lineq-dump --help)".
 // Returns the exit code to end with.

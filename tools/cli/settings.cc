@@ -726,7 +726,8 @@ std::vector<Option> setting_options(Loader loader) {
   }
   for (const Row& row : kRows) {
     if (concerns(row, loader) && !row.option.empty()) {
-      options.push_back({row.option, row.letter, row.argument, row.help, row.standard});
+      options.push_back(
+          {row.option, row.letter, row.argument, row.help, row.standard, row.allowed});
     }
   }
   return options;

@@ -34,7 +34,7 @@ constexpr auto kOwnOptions = std::to_array<cli::Option>({
     {"table", 't', "TABLE", "entries of this table; as HAProxy names it, may be repeated", ""},
     {"all", 'a', "", "entries of all tables", ""},
     {"key", 'k', "KEY", "the entry of this key, as the output shows it", ""},
-    {"output", 'o', "FORMAT", "text, json, jsonl or csv", "text"},
+    {"output", 'o', "FORMAT", "text, json, jsonl or csv", "text", "text, json, jsonl or csv"},
     {"follow", 0, "", "go on and show every change", ""},
     {"acc", 0, "", "totals of mode acc, which only grow, instead of entries", ""},
     {"peer", 0, "NAME", "mode acc: entries as this HAProxy alone has them; NAME or NAME@ADDRESS",

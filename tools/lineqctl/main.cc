@@ -27,19 +27,11 @@ constexpr std::string_view kExamples[] = {
     "lineqctl -o json room shop",
 };
 
-std::string purpose() {
-  std::string text = "Asks a running lineqd about its waiting rooms and steers them.\n\nCommands:";
-  for (const ctl::Verb& verb : ctl::verbs()) {
-    text += fmt::format("\n  {:<34} {}", fmt::format("{} {}", verb.name, verb.operands), verb.help);
-  }
-  return text;
-}
-
 std::vector<cli::Option> all_options() {
   std::vector<cli::Option> options = cli::setting_options(cli::Loader::kTool);
   // The socket's own permissions decide, not who owns a segment.
   std::erase_if(options, [](const cli::Option& o) { return o.name == "shm-owner"; });
-  options.push_back({"output", 'o', "FORMAT", "text or json", "text"});
+  options.push_back({"output", 'o', "FORMAT", "text or json", "text", "text or json"});
   options.push_back({"all", 0, "", "revoke: every session", ""});
   options.push_back({"by", 0, "WHO", "on whose behalf, for the log of changes", "SUDO_USER"});
   return options;
@@ -79,8 +71,13 @@ int talk(const std::string& path, const control::Command& command, bool json) {
 
 int run(int argc, char** argv) {
   const std::vector<cli::Option> options = all_options();
-  const std::string about = purpose();
-  const cli::Program program{kName, "[OPTION]... COMMAND", about, options, kExamples, true};
+  const cli::Program program{kName,
+                             "[OPTION]... COMMAND",
+                             "Asks a running lineqd about what it keeps, and steers it.",
+                             options,
+                             kExamples,
+                             true,
+                             ctl::verbs()};
   const cli::CommandLine line = cli::read_command_line(program, argc, argv);
   if (line.exit_code) {
     return *line.exit_code;

@@ -7,14 +7,11 @@
 
 #include "daemon/control/command.h"
 #include "shm/support/result.h"
+#include "tools/cli/options.h"
 
 namespace lineq::ctl {
 
-struct Verb {
-  std::string_view name;
-  std::string_view operands;  // as the help shows them
-  std::string_view help;
-};
+using cli::Verb;
 std::span<const Verb> verbs();
 
 // {"pause", "shop"} -> change_room with paused. `all`: --all was given. An Error is one sentence,
