@@ -104,6 +104,15 @@ std::string Accumulate::outlet(const shm::TableInfo& table) const {
   return table.role == TableRole::kPlain ? outlet_of(sums_.rules(), table.definition.name).to : "";
 }
 
+// A part that is removed would count once more when its HAProxy tells it again.
+Status Accumulate::may_edit(const shm::TableInfo& table) const {
+  return Error{ErrorCode::kInvalid,
+               fmt::format("table {} is what HAProxys have counted, added up (mode acc): only they "
+                           "can change it. Use set table or clear table of HAProxy's own command "
+                           "line; its next update of the entry brings it here, and totals stay",
+                           table.definition.name)};
+}
+
 // --- tables ---
 
 Status Accumulate::on_table(Peer& peer, const PeerTable& table, SegmentMs now) {

@@ -66,6 +66,7 @@ class Accumulate final : public Mode {
   void tick(SegmentMs now) override;
   std::optional<u64> next_ms(SegmentMs now) const override { return sums_.next_ms(now); }
   std::string outlet(const shm::TableInfo& table) const override;
+  Status may_edit(const shm::TableInfo& table) const override;
   bool is_echo(std::string_view name) const override { return is_outlet(sums_.rules(), name); }
 
  private:

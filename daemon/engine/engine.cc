@@ -127,6 +127,7 @@ Engine::Engine(shm::Writer& writer, const EngineOptions& options, SegmentMs now)
       store_(of_mode(writer, options.mode), when_full(options), now),
       mode_(make_mode(options, store_, book_, relay_, now)),
       relay_(writer, book_, *mode_, options.relay),
+      editor_(store_, book_, relay_, *mode_),
       dictionary_(std::make_unique<Dictionary>(writer)) {
   if (options.mode == ModeKind::kAccumulate) {
     options_.session.elapsed = peers::Elapsed::kAsIs;  // an impossible one is refused and reported
@@ -280,6 +281,7 @@ void Engine::turn(SegmentMs now) {
     return mode_->on_expired(table, slot, now);
   });
   more_ |= !mode_->turn(now);
+  more_ |= !editor_.turn(now);
   more_ |= !writer_.work_some();
   relay_.pump(now);
 }
@@ -702,6 +704,7 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
     store_.replaced(made->old_no, table);
     book_.rebind(made->old_no, table.info());
     mode_->on_replaced(made->old_no, table, now_);
+    editor_.replaced(made->old_no, table);
     relay_.table_replaced(now_);
   }
   PeerTable& bound = book_.bind(peer, theirs, table.info());

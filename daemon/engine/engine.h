@@ -19,6 +19,7 @@
 #include <unordered_set>
 
 #include "daemon/engine/accumulate.h"
+#include "daemon/engine/editor.h"
 #include "daemon/engine/mode.h"
 #include "daemon/engine/peer_book.h"
 #include "daemon/engine/relay.h"
@@ -79,6 +80,8 @@ class Engine {
 
   // What operators do to waiting rooms; null in other modes. A turn has to follow.
   RoomControl* rooms() { return mode_->room_control(); }
+  // ... and to entries.
+  Editor& editor() { return editor_; }
 
   const PeerBook& book() const { return book_; }
   const Relay& relay() const { return relay_; }
@@ -120,6 +123,7 @@ class Engine {
   PeerBook book_;
   std::unique_ptr<Mode> mode_;
   Relay relay_;
+  Editor editor_;
   std::unique_ptr<Dictionary> dictionary_;
   std::vector<Identity> dialled_;
   cli::LogLimit limit_;

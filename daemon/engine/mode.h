@@ -52,6 +52,12 @@ class Mode {
     static_cast<void>(peer), static_cast<void>(table_no), static_cast<void>(id),
         static_cast<void>(now);
   }
+  // Whether operators may change entries of this table. An Error is one sentence with what to do
+  // instead.
+  virtual Status may_edit(const shm::TableInfo& table) const {
+    static_cast<void>(table);
+    return {};
+  }
   // Null: this mode has no rooms.
   virtual RoomControl* room_control() { return nullptr; }
 

@@ -367,6 +367,41 @@ void Relay::finish(Peer& peer, Walk& walk, Kind kind) {
   }
 }
 
+// --- removals ---
+
+bool Relay::crowded() const {
+  return std::any_of(book_.all().begin(), book_.all().end(), [&](const auto& peer) {
+    return peer->session.established() && peer->pending_bytes() >= limits_.pending_bytes;
+  });
+}
+
+u32 Relay::retire(const shm::Table& table, const shm::EntryView& entry, SegmentMs now) {
+  // Its key and nothing else; a life that is over is sent as one of a millisecond.
+  shm::SlotCopy zero;
+  const shm::TableInfo& info = table.info();
+  std::fill_n(zero.begin(), info.geometry.used_bytes / 8, 0);
+  const std::span<const u8> key = entry.key();
+  std::memcpy(reinterpret_cast<u8*>(zero.data()) + info.geometry.key_offset, key.data(),
+              key.size());
+  zero[0] = entry.words()[0];
+  shm::put_times(zero.data(), tick_of(now), tick_of(now));
+  const shm::EntryView over(&info.definition, &info.geometry, zero.data(), entry.slot());
+  u32 untold = 0;
+  for (const auto& peer : book_.all()) {
+    if (!peer->session.established()) {
+      continue;
+    }
+    if (peer->pending_bytes() >= limits_.pending_bytes) {
+      ++untold;
+      continue;
+    }
+    if (Outgoing& out = outgoing(*peer, table); out.wanted) {
+      send(*peer, variant(*peer, out, table, Shapes::kUnknown), table, over, true, now);
+    }
+  }
+  return untold;
+}
+
 // --- rows ---
 
 Outgoing& Relay::outgoing(Peer& peer, const shm::Table& table) {

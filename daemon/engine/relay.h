@@ -55,6 +55,12 @@ class Relay {
   // HAProxy.
   bool owes(const Peer& peer, const shm::Table& table, u32 slot) const;
 
+  // Tells all HAProxys the entry with all values zero and no life left, before it is removed. How
+  // many take too little at present to be told.
+  u32 retire(const shm::Table& table, const shm::EntryView& entry, SegmentMs now);
+  // There is a HAProxy that retire() would leave out.
+  bool crowded() const;
+
   // Feed records this HAProxy has not been served from yet.
   u64 lag(const Peer& peer) const { return writer_.feed().tail() - peer.out.cursor; }
 

@@ -261,6 +261,22 @@ std::string WaitingRoom::outlet(const shm::TableInfo& table) const {
                                                                             : table.definition.name;
 }
 
+Status WaitingRoom::may_edit(const shm::TableInfo& table) const {
+  if (table.role == TableRole::kUsers) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("table {} holds the visitors of the waiting rooms: use revoke ROOM "
+                             "SESSION, revoke ROOM --all or admit ROOM N",
+                             table.definition.name)};
+  }
+  if (table.role == TableRole::kRooms) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("table {} holds the rules of the waiting rooms: use set ROOM C=N, "
+                             "create ROOM or remove ROOM",
+                             table.definition.name)};
+  }
+  return {};
+}
+
 shm::Table& WaitingRoom::table_of(u32 users) const {
   return *writer().table(users_[users].table_no);
 }

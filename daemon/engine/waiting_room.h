@@ -79,6 +79,7 @@ class WaitingRoom final : public Mode, public RoomControl {
   u64 columns_out() const override;
   bool sends(const shm::EntryView& entry) const override;
   std::string outlet(const shm::TableInfo& table) const override;
+  Status may_edit(const shm::TableInfo& table) const override;
   RoomControl* room_control() override { return this; }
   Status on_table(Peer& peer, const PeerTable& table, SegmentMs now) override;
   void on_replaced(u16 old_no, const shm::Table& table, SegmentMs now) override;
