@@ -14,16 +14,13 @@
 //   die           the daemon is gone, as after a kill
 //   back          and there again
 //   quit          and nothing is left behind
-#include <poll.h>
-#include <unistd.h>
-
-#include <array>
 #include <charconv>
 #include <optional>
 #include <string>
 
 #include <fmt/format.h>
 
+#include "tests/browser/play.h"
 #include "tests/webui/crowd.h"
 
 namespace lineq {
@@ -112,53 +109,9 @@ class Scene {
   u32 flow_ = 0;
 };
 
-void remove_objects(const std::string& instance) {
-  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-    if (entry.path().filename().string().starts_with("lineq." + instance + ".")) {
-      std::filesystem::remove(entry.path());
-    }
-  }
-}
-
-void play(const std::string& instance) {
-  Scene scene(instance);
-  std::string pending;
-  for (;;) {
-    pollfd in{STDIN_FILENO, POLLIN, 0};
-    if (::poll(&in, 1, 100) > 0) {
-      std::array<char, 4096> buffer{};
-      const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
-      if (n <= 0) {
-        return;
-      }
-      pending.append(buffer.data(), static_cast<std::size_t>(n));
-      for (std::size_t end = 0; (end = pending.find('\n')) != std::string::npos;) {
-        const std::string line = pending.substr(0, end);
-        pending.erase(0, end + 1);
-        if (line == "quit") {
-          return;
-        }
-        if (!scene.obey(line)) {
-          fmt::print(stderr, "queue_scene: what is '{}'?\n", line);
-          std::exit(1);
-        }
-        fmt::print("ok\n");
-        std::fflush(stdout);
-      }
-    }
-    scene.tick();
-  }
-}
-
 }  // namespace
 }  // namespace lineq
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fmt::print(stderr, "usage: queue_scene INSTANCE\n");
-    return 1;
-  }
-  lineq::play(argv[1]);
-  lineq::remove_objects(argv[1]);
-  return 0;
+  return lineq::test::play<lineq::Scene>(argc, argv);
 }

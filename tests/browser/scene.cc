@@ -6,24 +6,25 @@
 //   trouble   one HAProxy is down, one silent and behind
 //   wrong     tables that are missing or defined otherwise, and impossible values
 //   rooms     waiting rooms, one busy, one paused, one with a hostile name
+//   parts     what two HAProxys have of 10.0.0.7 of per_address, as in mode acc
+//   many N    N HAProxys more, one of them down, and 2 N tables
 //   fill N    table `many` with N entries
 //   stall     the heartbeat stops
 //   die       the daemon is gone, as after a kill
 //   quit      and nothing is left behind
-#include <poll.h>
-#include <unistd.h>
-
 #include <array>
 #include <charconv>
-#include <iostream>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "shm/visitor.h"
+#include "tests/browser/play.h"
 #include "tests/shm/segment.h"
-#include "tests/support/process.h"
+#include "tests/support/acc_segment.h"
 
 namespace lineq {
 namespace {
@@ -36,6 +37,55 @@ class Scene {
  public:
   explicit Scene(std::string instance) : instance_(std::move(instance)) {}
 
+  bool obey(const std::string& line) {
+    const std::size_t space = line.find(' ');
+    const std::string word = line.substr(0, space);
+    u32 n = 0;
+    if (space != std::string::npos) {
+      std::from_chars(line.data() + space + 1, line.data() + line.size(), n);
+    }
+    const std::map<std::string, std::function<void()>> words{
+        {"open", [&] { open(); }},   {"busy", [&] { busy(); }},   {"trouble", [&] { trouble(); }},
+        {"wrong", [&] { wrong(); }}, {"rooms", [&] { rooms(); }}, {"parts", [&] { parts(); }},
+        {"fill", [&] { fill(n); }},  {"many", [&] { many(n); }},  {"stall", [&] { stall(); }},
+        {"die", [&] { die(); }},
+    };
+    const auto found = words.find(word);
+    if (found == words.end()) {
+      return false;
+    }
+    found->second();
+    return true;
+  }
+
+  // Every 100 ms.
+  void tick() {
+    if (writer_ == nullptr || !beating_) {
+      return;
+    }
+    const SegmentMs now = writer_->now();
+    writer_->heartbeat(now);
+    if (!busy_) {
+      return;
+    }
+    ++ticks_;
+    move_rooms();
+    for (std::size_t i = 0; i < peers_.size(); ++i) {
+      if (trouble_ && (i == 1 || i == 2)) {
+        continue;
+      }
+      writer_->set_peer_counter(peers_[i], PeerCounter::last_received_ms, now);
+      writer_->add_peer_counter(peers_[i], PeerCounter::updates_in, 120 + 37 * i + ticks_ % 9);
+      writer_->add_peer_counter(peers_[i], PeerCounter::updates_out, 400 + ticks_ % 7);
+    }
+    writer_->add_counter(shm::DaemonCounter::updates_in, 700 + ticks_ % 30);
+    writer_->add_counter(shm::DaemonCounter::updates_out, 1600 + ticks_ % 30);
+    for (u32 i = 0; i < 20; ++i) {
+      put(users_, fmt::format("{:08x}-5717-4562-b3fc-2c963f66afa6", i * 2654435761U), {ticks_});
+    }
+  }
+
+ private:
   void open() {
     shm::WriterOptions options;
     options.instance = instance_;
@@ -151,6 +201,33 @@ class Scene {
     }
   }
 
+  // What two HAProxys have of the entry 10.0.0.7, and their sum: mode acc.
+  void parts() {
+    const std::string key{10, 0, 0, 7};
+    test::put_part(*writer_, addresses_, peers_[0], key, {40, 0, 12, 14, u64{3} << 20});
+    test::put_part(*writer_, addresses_, peers_[1], key, {9, 0, 3, 4, u64{1} << 20});
+    put(addresses_, key, {49, 0, 15, 18, u64{4} << 20});
+  }
+
+  // n HAProxys, and twice as many tables; one of each is in trouble.
+  void many(u32 n) {
+    busy();
+    for (u32 i = 0; i < n; ++i) {
+      add_peer(fmt::format("edge-{:04}", i), fmt::format("10.9.{}.{}", i / 250, i % 250), i + 1);
+      writer_->set_peer_counter(peers_.back(), PeerCounter::lesson_in, 2);
+      writer_->set_peer_counter(peers_.back(), PeerCounter::lesson_out, 2);
+    }
+    for (u32 i = 0; i < 2 * n; ++i) {
+      const auto table =
+          define(fmt::format("limit_{:04}", i), KeyType::kIp, 4, {shm::kHttpReqRate}, 60'000);
+      if (!writer_->table_for(table, writer_->now())) {
+        fmt::print(stderr, "scene: no table {}\n", i);
+        std::exit(1);
+      }
+    }
+    writer_->peer_down(peers_[peers_.size() / 2], writer_->now());
+  }
+
   void stall() { beating_ = false; }
   void die() {
     writer_.reset();
@@ -159,34 +236,6 @@ class Scene {
     trouble_ = false;
   }
 
-  // Every 100 ms.
-  void tick() {
-    if (writer_ == nullptr || !beating_) {
-      return;
-    }
-    const SegmentMs now = writer_->now();
-    writer_->heartbeat(now);
-    if (!busy_) {
-      return;
-    }
-    ++ticks_;
-    move_rooms();
-    for (std::size_t i = 0; i < peers_.size(); ++i) {
-      if (trouble_ && (i == 1 || i == 2)) {
-        continue;
-      }
-      writer_->set_peer_counter(peers_[i], PeerCounter::last_received_ms, now);
-      writer_->add_peer_counter(peers_[i], PeerCounter::updates_in, 120 + 37 * i + ticks_ % 9);
-      writer_->add_peer_counter(peers_[i], PeerCounter::updates_out, 400 + ticks_ % 7);
-    }
-    writer_->add_counter(shm::DaemonCounter::updates_in, 700 + ticks_ % 30);
-    writer_->add_counter(shm::DaemonCounter::updates_out, 1600 + ticks_ % 30);
-    for (u32 i = 0; i < 20; ++i) {
-      put(users_, fmt::format("{:08x}-5717-4562-b3fc-2c963f66afa6", i * 2654435761U), {1});
-    }
-  }
-
- private:
   // A new visitor at the end of the line.
   void queue(shm::Table& table, std::string_view key, RoomNo room) {
     const SegmentMs now = writer_->now();
@@ -276,75 +325,9 @@ class Scene {
   u64 ticks_ = 0;
 };
 
-void obey(Scene& scene, const std::string& line) {
-  if (line == "open") {
-    scene.open();
-  } else if (line == "busy") {
-    scene.busy();
-  } else if (line == "trouble") {
-    scene.trouble();
-  } else if (line == "wrong") {
-    scene.wrong();
-  } else if (line == "rooms") {
-    scene.rooms();
-  } else if (line == "stall") {
-    scene.stall();
-  } else if (line == "die") {
-    scene.die();
-  } else if (line.starts_with("fill ")) {
-    u32 n = 0;
-    std::from_chars(line.data() + 5, line.data() + line.size(), n);
-    scene.fill(n);
-  } else {
-    fmt::print(stderr, "scene: what is '{}'?\n", line);
-    std::exit(1);
-  }
-  fmt::print("ok\n");
-  std::fflush(stdout);
-}
-
-void remove_objects(const std::string& instance) {
-  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-    if (entry.path().filename().string().starts_with("lineq." + instance + ".")) {
-      std::filesystem::remove(entry.path());
-    }
-  }
-}
-
-void play(const std::string& instance) {
-  Scene scene(instance);
-  std::string pending;
-  for (;;) {
-    pollfd in{STDIN_FILENO, POLLIN, 0};
-    if (::poll(&in, 1, 100) > 0) {
-      std::array<char, 4096> buffer{};
-      const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
-      if (n <= 0) {
-        return;
-      }
-      pending.append(buffer.data(), static_cast<std::size_t>(n));
-      for (std::size_t end = 0; (end = pending.find('\n')) != std::string::npos;) {
-        const std::string line = pending.substr(0, end);
-        pending.erase(0, end + 1);
-        if (line == "quit") {
-          return;
-        }
-        obey(scene, line);
-      }
-    }
-    scene.tick();
-  }
-}
-
 }  // namespace
 }  // namespace lineq
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fmt::print(stderr, "usage: scene INSTANCE\n");
-    return 1;
-  }
-  lineq::play(argv[1]);
-  lineq::remove_objects(argv[1]);
-  return 0;
+  return lineq::test::play<lineq::Scene>(argc, argv);
 }

@@ -113,12 +113,65 @@ export async function launch() {
   });
 }
 
+// A page of its own at `url`; what it complains of, and what it asks of others, is kept for
+// closePage(). Options are those of a browser's context.
+export async function openPage(browser, url, options = {}) {
+  const context = await browser.newContext({viewport: WIDTHS.desktop, ...options});
+  const page = await context.newPage();
+  page.errors = [];
+  const origin = new URL(url).origin;
+  page.on('pageerror', (error) => page.errors.push(String(error)));
+  page.on('dialog', (dialog) => { page.errors.push('a dialog opened'); dialog.dismiss(); });
+  page.on('console', (m) => {
+    // What the server answers is looked at in the page; that it cannot be reached, likewise.
+    if (m.type() === 'error' && !m.text().startsWith('Failed to load resource') &&
+        !m.text().startsWith('WebSocket connection')) page.errors.push(m.text());
+  });
+  const asks = (asked) => {
+    if (new URL(asked).host !== new URL(origin).host) page.errors.push('asks elsewhere: ' + asked);
+  };
+  page.on('request', (r) => { if (/^(http|ws)/.test(r.url())) asks(r.url()); });
+  page.on('websocket', (socket) => asks(socket.url()));
+  await page.goto(url);
+  return page;
+}
+// The status page of a stage, with a first state on show.
+export async function openStatus(browser, stage, options = {}, fragment = '') {
+  const page = await openPage(browser, stage.url + '/status' + fragment, options);
+  await until(() => page.locator('#verdict').isVisible(), 'a first state');
+  return page;
+}
+export const says = (page, words) => until(
+  async () => (await page.locator('#verdict .headline .word').textContent()).includes(words), words);
+export async function closePage(page) {
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+}
+
+// The page in light and dark, on a phone and a desk: a picture of each, nothing that axe-core
+// minds, no sideways scrolling. The page's context has to bypass its policy (axe).
+export async function dressed(page, name) {
+  for (const colorScheme of THEMES) {
+    await page.emulateMedia({colorScheme});
+    for (const [width, viewport] of Object.entries(WIDTHS)) {
+      await page.setViewportSize(viewport);
+      const dress = `${name}-${width}-${colorScheme}`;
+      await page.screenshot({path: path.join(shots, dress + '.png'), fullPage: true});
+      assert.deepEqual(await axeProblems(page), [], dress);
+      const overflow = await page.evaluate(() =>
+        document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      assert.equal(overflow, 0, dress + ': the page scrolls sideways');
+    }
+  }
+  await page.setViewportSize(WIDTHS.desktop);
+}
+
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 // Every problem axe-core sees, in words. The page's own policy would keep axe out: the context has
 // to bypass it.
 export async function axeProblems(page) {
-  await page.evaluate(axe);
+  if (!await page.evaluate(() => 'axe' in globalThis)) await page.evaluate(axe);
   const result = await page.evaluate(() => globalThis.axe.run(document, {resultTypes: ['violations']}));
   return result.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target.join(' ')).join(', '));
 }

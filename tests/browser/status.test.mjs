@@ -1,76 +1,15 @@
-// The status page in a real browser: what it shows in every state, in light and dark, on a phone and
-// a desk; that it stays live, calm and accessible. Leaves a picture of every state behind.
+// The status page in a real browser, as a whole: that it stays live and calm, says what is wrong, and
+// can be used by keyboard alone.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import {after, before, describe, it} from 'node:test';
-import {axeProblems, launch, shots, Stage, THEMES, until, WIDTHS} from './stage.mjs';
+import {closePage as close, launch, openStatus, says, shots, Stage, until} from './stage.mjs';
 
 let browser;
 before(async () => { browser = await launch(); });
 after(async () => { await browser.close(); });
 
-const headline = (page) => page.locator('#verdict .headline .word').textContent();
-const says = (page, words) => until(async () => (await headline(page)).includes(words), words);
-
-// Opens the status page and fails the test on any error in it.
-async function open(stage, options = {}, fragment = '') {
-  const context = await browser.newContext({viewport: WIDTHS.desktop, ...options});
-  const page = await context.newPage();
-  page.errors = [];
-  page.on('pageerror', (error) => page.errors.push(String(error)));
-  page.on('dialog', (dialog) => { page.errors.push('a dialog opened'); dialog.dismiss(); });
-  await page.goto(stage.url + '/status' + fragment);
-  await until(() => page.locator('#verdict').isVisible(), 'a first state');
-  return page;
-}
-async function close(page) {
-  assert.deepEqual(page.errors, []);
-  await page.context().close();
-}
-
-describe('every state in every dress', () => {
-  let stage;
-  before(async () => { stage = await new Stage().open(); });
-  after(() => stage.close());
-
-  const states = [
-    {name: 'no-segment', play: [], words: 'attention'},
-    {name: 'empty', play: ['open'], words: 'no HAProxy is connected'},
-    {name: 'busy', play: ['busy'], words: 'All well'},
-    {name: 'entries', play: [], words: 'All well', fragment: '#entries=per_address',
-     ready: (page) => page.locator('#entries tbody tr').first().isVisible()},
-    {name: 'haproxy', play: [], words: 'All well', fragment: '#haproxy=1',
-     ready: (page) => page.locator('#told tbody tr').first().isVisible()},
-    {name: 'rooms', play: ['rooms'], words: 'All well', fragment: '#room=shop_example_com_',
-     ready: async (page) => (await page.locator('#room-chart canvas').count()) > 0},
-    {name: 'wrong', play: ['wrong'], words: 'need attention', fragment: '#haproxy=2',
-     ready: async (page) => (await page.locator('#told').textContent()).includes('missing')},
-    {name: 'trouble', play: ['trouble'], words: 'need attention'},
-    {name: 'stalled', play: ['stall'], words: 'attention',
-     ready: (page) => page.evaluate(() => document.body.classList.contains('stale'))},
-    {name: 'down', play: ['die'], words: 'attention', fragment: '#haproxy=2',
-     ready: async (page) => (await page.locator('#problems').textContent()).includes('not running')},
-  ];
-  for (const state of states) {
-    it(state.name, async () => {
-      await stage.play(...state.play);
-      for (const colorScheme of THEMES) {
-        for (const [width, viewport] of Object.entries(WIDTHS)) {
-          const page = await open(stage, {colorScheme, viewport, bypassCSP: true}, state.fragment);
-          await says(page, state.words);
-          if (state.ready) await until(() => state.ready(page), state.name);
-          await page.screenshot({
-            path: path.join(shots, `${state.name}-${width}-${colorScheme}.png`), fullPage: true});
-          assert.deepEqual(await axeProblems(page), [], `${width} ${colorScheme}`);
-          const overflow = await page.evaluate(() =>
-            document.documentElement.scrollWidth - document.documentElement.clientWidth);
-          assert.equal(overflow, 0, `${width}: the page scrolls sideways`);
-          await close(page);
-        }
-      }
-    });
-  }
-});
+const open = (...what) => openStatus(browser, ...what);
 
 describe('a page that stays open', () => {
   let stage;
@@ -263,26 +202,27 @@ describe('a page that stays open', () => {
         {success: true, errors: [], messages: [], result: {admitted: 7, revoked: 1}} :
         {success: false, errors: [{code: 403, message: 'the token is wrong'}], messages: [], result: null}});
     });
+    const form = desk.locator('#room-form');
     const answer = (words) => until(async () => (await desk.locator('#room-answer').textContent()).includes(words), words);
     await desk.getByRole('button', {name: 'Pause'}).click();
     await answer('token is missing');
     assert.equal(sent.length, 0);
-    await desk.getByLabel('Admin token').fill('wrong');
+    await form.getByLabel('Admin token').fill('wrong');
     await desk.getByRole('button', {name: 'Pause'}).click();
     await answer('the token is wrong');
-    await desk.getByLabel('Admin token').fill('right');
+    await form.getByLabel('Admin token').fill('right');
     await desk.getByRole('button', {name: 'Pause'}).click();
     await answer('Paused');
-    await desk.getByLabel('Places').fill('700');
+    await form.getByLabel('Places').fill('700');
     await desk.getByRole('button', {name: 'Set', exact: true}).click();
     await answer('Set.');
-    await desk.getByLabel('Call the next').fill('7');
+    await form.getByLabel('Call the next').fill('7');
     await desk.getByRole('button', {name: 'Call', exact: true}).click();
     await answer('7 visitors called.');
-    await desk.getByLabel('Session').fill('abc');
+    await form.getByLabel('Session').fill('abc');
     await desk.getByRole('button', {name: 'End it'}).click();
     await answer('1 session ended.');
-    await desk.getByLabel('Message').fill('Back at noon');
+    await form.getByLabel('Message').fill('Back at noon');
     await desk.getByRole('button', {name: 'Show it'}).click();
     await answer('Shown to all');
     const path = '/waiting_rooms/shop_example_com_';

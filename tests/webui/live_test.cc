@@ -5,6 +5,7 @@
 
 #include "webui/live/broadcast.h"
 #include "webui/live/rates.h"
+#include "webui/live/traffic.h"
 
 namespace lineq::live {
 namespace {
@@ -131,6 +132,35 @@ TEST(RatesTest, WhatIsNotAddedIsForgotten) {
   rates.begin(3000);
   rates.end();
   EXPECT_EQ(rates.per_second(1, 0), std::nullopt);
+}
+
+TEST(TrafficTest, APointIsTheMeanOfItsTenSecondsAndAnHourIsKept) {
+  Traffic traffic;
+  constexpr u64 kStep = Traffic::kStepMs;
+  for (u64 i = 0; i <= Traffic::kPoints + 5; ++i) {
+    traffic.sample({i * 100, i * 250}, 1'000'000 + i * kStep);
+    traffic.sample({i * 100 + 7, i * 250 + 7}, 1'000'000 + i * kStep + kStep / 2);  // too soon
+  }
+  const std::vector<Traffic::Point> points = traffic.points();
+  ASSERT_EQ(points.size(), Traffic::kPoints);
+  EXPECT_DOUBLE_EQ(points.front().in_per_s, 10);
+  EXPECT_DOUBLE_EQ(points.back().out_per_s, 25);
+  EXPECT_EQ(points.back().realtime_ms - points.front().realtime_ms, (Traffic::kPoints - 1) * kStep);
+}
+
+TEST(TrafficTest, TotalsThatFallAndAClockThatIsSetBackBeginAnew) {
+  Traffic traffic;
+  traffic.sample({1000, 0}, 100'000);
+  traffic.sample({5, 0}, 110'000);  // another segment
+  EXPECT_TRUE(traffic.points().empty());
+  traffic.sample({25, 0}, 120'000);
+  ASSERT_EQ(traffic.points().size(), 1U);
+  EXPECT_DOUBLE_EQ(traffic.points().back().in_per_s, 2);
+  traffic.sample({45, 0}, 50'000);
+  EXPECT_EQ(traffic.points().size(), 1U);
+  traffic.sample({65, 0}, 60'000);
+  ASSERT_EQ(traffic.points().size(), 2U);
+  EXPECT_DOUBLE_EQ(traffic.points().back().in_per_s, 2);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Words, numbers and nodes of the status page. Text from strangers only ever becomes text nodes.
+// Words, numbers, nodes and addresses of the status page. Text from strangers only ever becomes text nodes.
 'use strict';
 
 const $ = (id) => document.getElementById(id);
@@ -39,6 +39,32 @@ function duration(ms) {
 const clock = (ms) => new Date(ms).toLocaleTimeString();
 const exact = (ms) => new Date(ms).toLocaleString(undefined, {dateStyle: 'medium', timeStyle: 'medium'});
 const plural = (n, word) => whole.format(n) + ' ' + word + (n === 1 ? '' : 's');
+const entriesOf = (n) => n === 1 ? '1 entry' : whole.format(n) + ' entries';
+// 'a, b, c and 7 more'
+function listed(names, most = 3) {
+  const some = names.slice(0, most);
+  if (names.length > most) some.push(whole.format(names.length - most) + ' more');
+  const last = some.pop();
+  return some.length > 0 ? some.join(', ') + ' and ' + last : last;
+}
+
+// ---- the address -------------------------------------------------------------------------------
+
+// What is on show is in the address, behind the #: it can be sent to a colleague, and the browser's
+// back button goes one step back.
+const onShow = () => new URLSearchParams(location.hash.slice(1));
+const hashOf = (params) => '#' + new URLSearchParams(params);
+const go = (params) => { location.hash = hashOf(params); };
+function leave() {
+  history.pushState(null, '', location.pathname);
+  dispatchEvent(new HashChangeEvent('hashchange'));
+}
+// A view that was opened by the reader is read from its title.
+function arrive(section, heading) {
+  heading.focus({preventScroll: true});
+  section.scrollIntoView({block: 'start'});
+}
+for (const button of document.querySelectorAll('button.close')) button.addEventListener('click', leave);
 
 // ---- the document ------------------------------------------------------------------------------
 
@@ -107,6 +133,17 @@ class Rows {
   }
 }
 
+// Names and values beside each other, in a list of pairs.
+function pairRows(list) {
+  return new Rows(list, () => {
+    const node = make('div');
+    const name = make('dt');
+    const value = make('dd');
+    node.append(name, value);
+    return {node, name, value};
+  });
+}
+
 function cell(row, className, label) {
   const td = make('td', className);
   td.setAttribute('role', 'cell');
@@ -124,4 +161,13 @@ function pair(cellNode) {
   const sub = make('span', 'sub');
   cellNode.append(main, sub);
   return {main, sub};
+}
+
+// ---- what grows --------------------------------------------------------------------------------
+
+// Counters that should stand still: name -> value when this page first saw it.
+const baseline = new Map();
+function grew(name, value) {
+  if (!baseline.has(name) || value < baseline.get(name)) baseline.set(name, value);
+  return value - baseline.get(name);
 }

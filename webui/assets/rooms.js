@@ -1,14 +1,13 @@
-// Waiting rooms on the status page: the list, and one room with its last hour and its controls.
-// Called by status.js.
+// Waiting rooms on the status page: the list, one room with its last hour and its controls, a new
+// room. Called by status.js.
 'use strict';
 
 const ROOM_WORDS = {open: 'open', paused: 'paused: nobody is called', queue_all: 'everybody queues',
                     suspended: 'suspended: all pass'};
+const ROOM_ORDERS = {fifo: 'first come, first served', random: 'at random', passthrough: 'all pass, counted',
+                     reject: 'nobody queues'};
 const ROOM_METHODS = {fifo: '', random: 'at random', passthrough: 'nobody waits', reject: 'nobody queues'};
 const STUCK_MS = 120000;
-
-// Its legend, which is not shown, measures with inline styles, which the page's policy forbids.
-Dygraph.PLUGINS = Dygraph.PLUGINS.filter((plugin) => plugin !== Dygraph.Plugins.Legend);
 
 const inside = (r) => whole.format(r.active);
 
@@ -17,7 +16,7 @@ const roomRows = new Rows($('rooms').tBodies[0], (r) => {
   const nameCell = cell(node, 'c-name', 'Room');
   const open = make('button', 'name');
   open.type = 'button';
-  open.addEventListener('click', () => { location.hash = 'room=' + encodeURIComponent(r.name); });
+  open.addEventListener('click', () => go({room: r.name}));
   const place = make('span', 'sub');
   nameCell.append(open, place);
   const state = pair(cell(node, 'c-state', 'State'));
@@ -55,9 +54,22 @@ function showRoomRow(row, r, now, stale) {
   title(row.arriving, plural(r.issued, 'ticket') + ' issued');
 }
 
+const stuck = (r) => r.state === 'open' && r.method !== 'reject' && r.waiting > 0 &&
+  r.capacity > r.active + r.called && r.oldest_ms > STUCK_MS &&
+  (r.admitted_ms === null || r.admitted_ms > STUCK_MS);
+
+const roomList = new List($('rooms'), roomRows, {
+  noun: ['a room', 'rooms'],
+  key: (r) => r.name,
+  words: (r) => [r.name, r.host, r.path, ROOM_WORDS[r.state]].join(' '),
+  trouble: (r) => stuck(r) || r.fifo_inversions > 0,
+  orders: [(r) => r.name, (r) => r.state, (r) => r.active, (r) => r.called, (r) => r.waiting,
+           (r) => r.oldest_ms, (r) => r.admit_per_min, (r) => r.arrive_per_min],
+});
+
 function roomProblems(s, add) {
   for (const r of s.rooms || []) {
-    const say = (kind, words) => add(kind + ' room ' + r.name, 'Room ' + r.name + ': ' + words);
+    const say = (kind, words) => add(kind + ' room ' + r.name, 'Room ' + r.name + ': ' + words, hashOf({room: r.name}));
     if (r.active + r.called > r.capacity && grew('over ' + r.name, r.over_limit) > 0) {
       say('over', 'more visitors inside (' + whole.format(r.active) + ') than it has places (' +
           whole.format(r.capacity) + ').');
@@ -68,10 +80,8 @@ function roomProblems(s, add) {
     if (grew('refused ' + r.name, r.join_refused) > 0) {
       say('refused', 'visitors could not be queued: no memory. Is /dev/shm full?');
     }
-    const free = r.capacity - r.active - r.called;
-    if (r.state === 'open' && r.method !== 'reject' && r.waiting > 0 && free > 0 &&
-        r.oldest_ms > STUCK_MS && (r.admitted_ms === null || r.admitted_ms > STUCK_MS)) {
-      say('stuck', plural(free, 'place') + ' free and nobody called for ' +
+    if (stuck(r)) {
+      say('stuck', plural(r.capacity - r.active - r.called, 'place') + ' free and nobody called for ' +
           during(Math.min(r.oldest_ms, r.admitted_ms || r.oldest_ms)) + ', while ' +
           plural(r.waiting, 'visitor') + ' wait.');
     }
@@ -81,72 +91,16 @@ function roomProblems(s, add) {
 // ---- one room ----------------------------------------------------------------------------------
 
 let shownRoom = null;  // its name
-let chart = null;
-let points = [];       // [Date, inside, called, waiting]
-let historyOf = null;
 let filledFor = null;  // the room whose rules the form shows
 
-const roomCounterRows = new Rows($('room-counters'), () => {
-  const node = make('div');
-  const name = make('dt');
-  const value = make('dd');
-  node.append(name, value);
-  return {node, name, value};
-});
+const roomChart = new Chart($('room-chart'), $('room-at'),
+  [['inside', '--ink'], ['called', '--soft', [2, 3]], ['waiting', '--accent', [7, 4]]], whole.format);
+const roomNowRows = pairRows($('room-now'));
+const roomCounterRows = pairRows($('room-counters'));
 const ROOM_COUNTERS = {issued: 'tickets issued', admitted: 'came in', abandoned: 'left the line',
                        lapsed: 'called and did not come', expired: 'sessions over',
                        revoked: 'sessions ended', rejected: 'turned away', adopted: 'learned back',
                        over_limit: 'let in beyond the limit', fifo_inversions: 'out of order'};
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function drawChart() {
-  if ($('room-section').hidden || points.length === 0) return;
-  const colours = [colour('--ink'), colour('--soft'), colour('--accent')];
-  if (chart) {
-    chart.updateOptions({file: points, colors: colours});
-    return;
-  }
-  chart = new Dygraph($('room-chart'), points, {
-    labels: ['time', 'inside', 'called', 'waiting'],
-    colors: colours, legend: 'never', strokeWidth: 1.6,
-    series: {called: {strokePattern: [2, 3]}, waiting: {strokePattern: [7, 4]}},
-    includeZero: true, axisLabelWidth: 60, gridLineColor: colour('--rule'),
-    axisLineColor: colour('--rule'), labelsKMB: true, interactionModel: {}, rightGap: 12,
-    highlightCircleSize: 3,
-    highlightCallback: (event, x, at) => {
-      text($('room-at'), clock(x) + ': ' + at.map((p) => whole.format(p.yval) + ' ' + p.name).join(', '));
-    },
-    unhighlightCallback: () => text($('room-at'), ''),
-  });
-}
-
-async function loadHistory(name) {
-  historyOf = name;
-  points = [];
-  try {
-    const answer = await fetch('/status/history?' + new URLSearchParams({room: name}),
-                               {cache: 'no-store', signal: AbortSignal.timeout(5000)});
-    if (!answer.ok) return;
-    const state = await answer.json();
-    if (historyOf !== name) return;
-    points = state.points.map(([ms, ...values]) => [new Date(ms), ...values]);
-    drawChart();
-  } catch {
-    // The chart begins now.
-  }
-}
-
-function addPoint(s, r) {
-  const at = new Date(s.time_ms);
-  const last = points.at(-1);
-  if (last && at - last[0] < 1000) return;
-  points.push([at, r.active, r.called, r.waiting]);
-  while (points.length > 1 && at - points[0][0] > 3600 * 1000) points.shift();
-  drawChart();
-}
 
 function fillForm(r) {
   text($('room-pause'), r.state === 'paused' ? 'Resume' : 'Pause');
@@ -156,14 +110,24 @@ function fillForm(r) {
   filledFor = r.name;
   $('room-capacity').value = r.capacity;
   $('room-pace').value = r.new_per_minute;
+  $('room-minutes').value = r.session_ms / 60000;
+  $('room-method').value = r.method;
   $('room-message').value = r.message;
   text($('room-answer'), '');
+}
+
+// By position and rate, as visitors are told (waiting-room 4), in the middle.
+function waitOf(r) {
+  if (r.state !== 'open' || r.method === 'passthrough' || r.method === 'reject') return '–';
+  if (r.waiting === 0) return 'none';
+  return r.admit_per_min > 0 ? 'about ' + span(r.waiting / r.admit_per_min * 60000) : 'not known';
 }
 
 function showRooms(s, now, stale) {
   const rooms = s.rooms || [];
   $('rooms-section').hidden = rooms.length === 0;
-  roomRows.show(rooms, (r) => r.name, (row, r) => showRoomRow(row, r, now, stale));
+  $('no-rooms-section').hidden = rooms.length > 0 || $('make-section').hidden === false;
+  roomList.show(rooms, (row, r) => showRoomRow(row, r, now, stale));
   $('room-section').hidden = shownRoom === null;
   if (shownRoom === null) return;
   const r = rooms.find((room) => room.name === shownRoom);
@@ -175,69 +139,48 @@ function showRooms(s, now, stale) {
     r.new_per_minute ? 'at most ' + whole.format(r.new_per_minute) + ' new a minute' : '',
     'sessions of ' + duration(r.session_ms), ROOM_METHODS[r.method],
     r.message ? 'message: “' + r.message + '”' : ''].filter(Boolean).join(' · '));
+  const facts = [
+    {name: 'inside', value: whole.format(r.active) + ' of ' + whole.format(r.capacity)},
+    {name: 'called, on their way in', value: whole.format(r.called)},
+    {name: 'waiting', value: whole.format(r.waiting)},
+    {name: 'oldest waits for', ms: r.oldest_ms},
+    {name: 'let in a minute', value: stale ? '–' : rate(r.admit_per_min)},
+    {name: 'arriving a minute', value: stale ? '–' : rate(r.arrive_per_min)},
+    {name: 'last one let in', ms: r.admitted_ms},
+    {name: 'wait of the next to come', value: stale ? '–' : waitOf(r)},
+  ];
+  roomNowRows.show(facts, (f) => f.name, (row, f) => {
+    text(row.name, f.name);
+    if (f.value === undefined) since(row.value, f.ms, now); else text(row.value, f.value);
+  });
   roomCounterRows.show(Object.entries(ROOM_COUNTERS), (c) => c[0], (row, [key, words]) => {
     text(row.name, words);
     text(row.value, whole.format(r[key]));
     flag(row.value, 'zero', r[key] === 0);
   });
   fillForm(r);
-  if (historyOf !== shownRoom) loadHistory(shownRoom);
-  if (!stale) addPoint(s, r);
+  if (roomChart.of !== shownRoom) roomChart.load(shownRoom, '?' + new URLSearchParams({room: shownRoom}));
+  if (!stale) roomChart.add(s.time_ms, [r.active, r.called, r.waiting]);
 }
 
-function routeRoom() {
-  const match = /^#room=(.*)$/.exec(location.hash);
-  let name = null;
-  try {
-    name = match && decodeURIComponent(match[1]);
-  } catch {
-    // not ours
-  }
+function routeRoom(params) {
+  const name = params.get('room') || null;
   if (name === shownRoom) return;
   shownRoom = name;
   filledFor = null;
-  if (chart) {
-    chart.destroy();
-    chart = null;
-  }
+  roomChart.of = null;
+  roomChart.forget();
   $('room-section').hidden = name === null;
   if (name !== null) {
     text($('room-name'), name);
-    $('room-title').focus({preventScroll: true});
-    $('room-section').scrollIntoView({block: 'start'});
+    arrive($('room-section'), $('room-title'));
   }
 }
 
 // ---- controls ----------------------------------------------------------------------------------
 
-async function command(method, path, body, done) {
-  const token = $('room-token').value;
-  const answerNode = $('room-answer');
-  flag(answerNode, 'alarm', false);
-  if (!token) {
-    flag(answerNode, 'alarm', true);
-    text(answerNode, 'The admin token is missing.');
-    $('room-token').focus();
-    return;
-  }
-  text(answerNode, 'asking lineqd …');
-  try {
-    const answer = await fetch('/waiting_rooms/' + encodeURIComponent(shownRoom) + path, {
-      method, headers: {'Content-Type': 'application/json', 'Authorization': 'Bearer ' + token},
-      body: JSON.stringify(body), signal: AbortSignal.timeout(10000)});
-    const state = await answer.json().catch(() => null);
-    if (answer.ok) {
-      text(answerNode, typeof done === 'function' ? done(state && state.result) : done);
-      return;
-    }
-    const errors = state && state.errors ? state.errors.map((e) => e.message || e).join('; ') : '';
-    text(answerNode, errors || 'refused (' + answer.status + ')');
-  } catch {
-    text(answerNode, 'lineq-web did not answer.');
-  }
-  flag(answerNode, 'alarm', true);
-}
-
+const pathOfRoom = () => '/waiting_rooms/' + encodeURIComponent(shownRoom);
+const command = (method, path, body, done) => order($('room-form'), method, pathOfRoom() + path, body, done);
 const current = () => (latest.rooms || []).find((r) => r.name === shownRoom);
 const change = (body, done) => command('PATCH', '', body, done);
 const action = (body, done) => command('POST', '/actions', body, done);
@@ -251,9 +194,11 @@ $('room-all').addEventListener('click', () => {
   const all = current().state === 'queue_all';
   change({queue_all: !all}, all ? 'Visitors come in again.' : 'Everybody queues.');
 });
-$('room-suspend').addEventListener('click', () => {
-  const suspended = current().state === 'suspended';
-  if (!suspended && !confirm('Suspend ' + shownRoom + '? Everybody who comes is let in.')) return;
+$('room-suspend').addEventListener('click', async () => {
+  const r = current();
+  const suspended = r.state === 'suspended';
+  if (!suspended && !await sure('Suspend ' + shownRoom + '? Everybody who comes is let in, and the ' +
+                                whole.format(r.waiting) + ' who wait too.', 'Suspend the room')) return;
   change({suspended: !suspended}, suspended ? 'The room is at work again.' : 'Suspended: all pass.');
 });
 $('room-limits').addEventListener('click', () => {
@@ -273,21 +218,63 @@ $('room-revoke').addEventListener('click', () => {
   action({action: 'revoke', session},
          (result) => plural(result && result.revoked || 0, 'session') + ' ended.');
 });
-$('room-revoke-all').addEventListener('click', () => {
-  if (!confirm('End all sessions of ' + shownRoom + '? Those inside have to queue.')) return;
+$('room-revoke-all').addEventListener('click', async () => {
+  if (!await sure('End all sessions of ' + shownRoom + '? The ' + whole.format(current().active) +
+                  ' inside lose their place and have to queue.', 'End all sessions')) return;
   action({action: 'revoke_all'}, (result) => plural(result && result.revoked || 0, 'session') + ' ended.');
 });
 $('room-say').addEventListener('click', () => {
   change({message: $('room-message').value}, $('room-message').value ? 'Shown to all who wait.' : 'Taken away.');
 });
-$('room-close').addEventListener('click', () => {
-  history.replaceState(null, '', location.pathname);
-  routeRoom();
+$('room-rules').addEventListener('click', async () => {
+  const method = $('room-method').value;
+  const waiting = current().waiting;
+  if ((method === 'passthrough' || method === 'reject') && waiting > 0 &&
+      !await sure('Change ' + shownRoom + ' to “' + ROOM_ORDERS[method] + '”, while ' + whole.format(waiting) +
+                  ' wait?', 'Change it')) return;
+  change({session_duration: $('room-minutes').valueAsNumber || 0, queueing_method: method}, 'Set.');
 });
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
-  if (chart) {
-    chart.destroy();
-    chart = null;
-    drawChart();
+$('room-remove').addEventListener('click', async () => {
+  const r = current();
+  if (!await sure('Remove ' + shownRoom + '? The ' + whole.format(r.waiting) + ' who wait are sent away and the ' +
+                  whole.format(r.active) + ' sessions end. Its numbers and its history are gone.', 'Remove the room')) return;
+  command('DELETE', '', undefined, 'Removed.');
+});
+
+// ---- a new room --------------------------------------------------------------------------------
+
+for (const id of ['make-method', 'room-method']) {
+  for (const [method, words] of Object.entries(ROOM_ORDERS)) {
+    const option = make('option', '', words);
+    option.value = method;
+    $(id).append(option);
   }
+}
+
+function routeMake(params) {
+  const wanted = params.has('new-room');
+  const arrives = wanted && $('make-section').hidden;
+  $('make-section').hidden = !wanted;
+  if (arrives) arrive($('make-section'), $('make-title'));
+}
+
+// "shop.example.com", "/a/" -> "shop_example_com_a_", as lineqd -c names rooms.
+const nameOf = (host, path) => host.replaceAll('.', '_') + path.replaceAll('/', '_');
+function suggestName() {
+  $('make-name').placeholder = nameOf($('make-host').value.trim() || 'shop.example.com', $('make-path').value.trim());
+}
+for (const id of ['make-host', 'make-path']) $(id).addEventListener('input', suggestName);
+suggestName();
+
+$('make-form').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const host = $('make-host').value.trim();
+  const path = $('make-path').value.trim() || '/';
+  const name = $('make-name').value.trim() || nameOf(host, path);
+  const made = await order($('make-form'), 'POST', '/waiting_rooms', {
+    name, host, path, total_active_users: $('make-capacity').valueAsNumber || 0,
+    new_users_per_minute: $('make-pace').valueAsNumber || 0,
+    session_duration: $('make-minutes').valueAsNumber || 0, queueing_method: $('make-method').value},
+    'Made: ' + name + '.');
+  if (made) go({room: name});
 });

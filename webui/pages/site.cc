@@ -28,10 +28,16 @@ struct AssetPath {
   std::string_view file;
   std::string_view type;
 };
-constexpr std::array<AssetPath, 8> kAssetPaths{
+constexpr std::array<AssetPath, 14> kAssetPaths{
     {{"/status", "status.html", "text/html; charset=utf-8"},
      {"/status/status.css", "status.css", "text/css; charset=utf-8"},
      {"/status/page.js", "page.js", "text/javascript; charset=utf-8"},
+     {"/status/lists.js", "lists.js", "text/javascript; charset=utf-8"},
+     {"/status/admin.js", "admin.js", "text/javascript; charset=utf-8"},
+     {"/status/charts.js", "charts.js", "text/javascript; charset=utf-8"},
+     {"/status/peers.js", "peers.js", "text/javascript; charset=utf-8"},
+     {"/status/tables.js", "tables.js", "text/javascript; charset=utf-8"},
+     {"/status/entries.js", "entries.js", "text/javascript; charset=utf-8"},
      {"/status/rooms.js", "rooms.js", "text/javascript; charset=utf-8"},
      {"/status/status.js", "status.js", "text/javascript; charset=utf-8"},
      {"/status/dygraph.js", "dygraph.min.js", "text/javascript; charset=utf-8"},
@@ -80,6 +86,9 @@ void Site::sample(u64 now_ms) {
   sample_rates(segment_, rates_, now_ms);
   if (const shm::Reader* reader = segment_.reader(); reader != nullptr) {
     history_.sample(*reader, realtime_ms());
+    traffic_.sample({reader->counter(shm::DaemonCounter::updates_in),
+                     reader->counter(shm::DaemonCounter::updates_out)},
+                    realtime_ms());
   }
 }
 
@@ -100,7 +109,8 @@ void Site::add_to(http::Router& router) {
   router.add("/status.json",
              [this](const http::Request&) { return http::json_reply(200, status_text()); });
   router.add("/status/history", [this](const http::Request& request) {
-    return history_reply(segment_, history_, request);
+    return request.query.empty() ? traffic_reply(traffic_)
+                                 : history_reply(segment_, history_, request);
   });
   router.add("/status/events", [this](const http::Request&) {
     http::Reply reply;

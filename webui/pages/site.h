@@ -8,6 +8,7 @@
 #include "webui/live/rates.h"
 #include "webui/live/room_history.h"
 #include "webui/live/segment.h"
+#include "webui/live/traffic.h"
 #include "webui/pages/status.h"
 
 namespace lineq::pages {
@@ -33,6 +34,7 @@ class Site {
   ConnectHint connect_;
   live::Rates rates_;
   live::RoomHistory history_;
+  live::Traffic traffic_;
   http::Stats none_;
   const http::Stats* stats_ = &none_;
   u64 start_realtime_ms_;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <span>
 
@@ -261,6 +262,24 @@ std::string status_json(const live::Segment& segment, const live::Rates& rates,
   }
   json.end_object();
   return json.take();
+}
+
+http::Reply traffic_reply(const live::Traffic& traffic) {
+  Json json;
+  json.object();
+  json.field("step_ms", live::Traffic::kStepMs);
+  json.key("points");
+  json.array();
+  for (const live::Traffic::Point& point : traffic.points()) {
+    json.array();
+    json.number(point.realtime_ms);
+    json.number(static_cast<u64>(std::lround(point.in_per_s)));
+    json.number(static_cast<u64>(std::lround(point.out_per_s)));
+    json.end_array();
+  }
+  json.end_array();
+  json.end_object();
+  return http::json_reply(200, json.take());
 }
 
 }  // namespace lineq::pages
