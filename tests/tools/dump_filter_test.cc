@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 
 #include "tests/tools/dump_support.h"
-#include "tools/lineq_dump/filter.h"
+#include "tools/view/filter.h"
 
 namespace lineq::dump {
 namespace {
 
 using shm::KeyType;
+using view::Filter;
+using view::Number;
+using view::Operator;
+using view::parse_filters;
 
 std::string mistake(const std::vector<std::string>& words) {
   const auto parsed = parse_filters(words);
@@ -154,7 +158,8 @@ class DumpFilterMatchTest : public testing::Test {
     shm::EntryView entry;
     const std::span<const u8> bytes{reinterpret_cast<const u8*>(key.data()), key.size()};
     EXPECT_EQ(reader.lookup(*info, bytes, copy, entry), shm::Lookup::kFound);
-    return filter->matches(entry, tick_of(reader.now()), reader);
+    return filter->matches(entry, tick_of(reader.now()),
+                           [&](u32 id) { return reader.dictionary_text(id); });
   }
 
   Segment segment_;

@@ -101,7 +101,7 @@ TEST_F(DumpFollowTest, TheEndOfAnEntryShownIsTold) {
 
 TEST_F(DumpFollowTest, FiltersAndKeysSelectAmongChanges) {
   segment_.table(t_);
-  const auto conditions = parse_filters(std::vector<std::string>{"data.gpc0 gt 5"});
+  const auto conditions = view::parse_filters(std::vector<std::string>{"data.gpc0 gt 5"});
   start({{"t"}, std::nullopt, conditions.value()});
   EXPECT_EQ(turn(), Lines{});
   segment_.put(t_, "a", {5});

@@ -188,7 +188,7 @@ TEST_F(TablesTest, FiltersCompareEveryKindOfValue) {
 
 TEST_F(TablesTest, AMistakeIsNamed) {
   for (const auto& [query, words] : std::vector<std::pair<std::string, std::string>>{
-           {"?data.gpc9.gt=5", "unknown data type 'gpc9'; did you mean"},
+           {"?data.gcp0.gt=5", "unknown data type 'gcp0'; did you mean"},
            {"?data.gpc0.bigger=5", "eq ne le ge lt gt"},
            {"?data.gpc0.gt=many", "'many' is not allowed"},
            {"?data.gpc0.gt=1.5", "whole number"},

@@ -269,7 +269,7 @@ void Follower::show_change(const Change& change, shm::SlotCopy& copy) {
 bool Follower::wanted(const Pick& pick, const shm::EntryView& entry, Tick now) const {
   const bool key_fits = !selection_.key || std::find(pick.keys.begin(), pick.keys.end(),
                                                      entry.key_chars()) != pick.keys.end();
-  return key_fits && pick.filter.matches(entry, now, reader_);
+  return key_fits && pick.filter.matches(entry, now, texts_of(reader_));
 }
 
 void Follower::show(const Pick& pick, const shm::EntryView& entry, Tick now) {

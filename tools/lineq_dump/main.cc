@@ -18,7 +18,6 @@
 #include "tools/cli/options.h"
 #include "tools/cli/settings.h"
 #include "tools/cli/text.h"
-#include "tools/lineq_dump/filter.h"
 #include "tools/lineq_dump/follow.h"
 #include "tools/lineq_dump/format.h"
 #include "tools/lineq_dump/rooms.h"
@@ -195,7 +194,7 @@ Result<Task> task_of(const cli::CommandLine& line) {
     task.queue = *room;
   }
 
-  Result<std::vector<Condition>> conditions = parse_filters(line.operands);
+  Result<std::vector<Condition>> conditions = view::parse_filters(line.operands);
   if (!conditions) {
     return conditions.error();
   }
@@ -264,7 +263,7 @@ int run_list(const Task& task, Output& out, const shm::Reader& reader) {
 void print_table(const Pick& pick, Printer& printer, Output& out, shm::Reader& reader) {
   printer.table(*pick.table);
   const auto show = [&](const shm::EntryView& entry, Tick now) {
-    if (pick.filter.matches(entry, now, reader)) {
+    if (pick.filter.matches(entry, now, texts_of(reader))) {
       printer.entry(entry, now);
     }
     return !out.failed();
@@ -289,7 +288,7 @@ bool print_key(const Pick& pick, Printer& printer, shm::Reader& reader) {
     }
     any = any || found != shm::Lookup::kAbsent;
     const Tick now = tick_of(reader.now());
-    if (found == shm::Lookup::kFound && pick.filter.matches(entry, now, reader)) {
+    if (found == shm::Lookup::kFound && pick.filter.matches(entry, now, texts_of(reader))) {
       if (!head) {
         printer.table(*pick.table);
         head = true;
@@ -404,7 +403,7 @@ int run(int argc, char** argv) {
   negative.reserve(static_cast<std::size_t>(argc));
   std::vector<char*> words(argv, argv + argc);
   for (std::size_t i = 1; i < words.size(); ++i) {
-    if (words[i][0] == '-' && operator_by_name(words[i - 1])) {
+    if (words[i][0] == '-' && view::operator_by_name(words[i - 1])) {
       words[i] = negative.emplace_back(fmt::format(" {}", words[i])).data();
     }
   }

@@ -9,9 +9,12 @@
 
 #include "shm/reader.h"
 #include "shm/support/result.h"
-#include "tools/lineq_dump/filter.h"
+#include "tools/view/filter.h"
 
 namespace lineq::dump {
+
+using view::Condition;
+using view::Filter;
 
 // Mode acc keeps more of a table than its entries.
 enum class Aspect : u8 {
@@ -43,6 +46,11 @@ std::vector<const shm::TableInfo*> tables_named(const shm::Reader& reader, std::
 // kNotFound: no such table or HAProxy, or it has no such aspect; kInvalid: no table has such a
 // column or such a key.
 Result<std::vector<Pick>> pick(const Selection& selection, const shm::Reader& reader);
+
+// What Filter::matches asks for the text of a dictionary's id.
+inline auto texts_of(const shm::Reader& reader) {
+  return [&reader](u32 id) { return reader.dictionary_text(id); };
+}
 
 // Reader::lookup with patience: kBusy only if the writer stays inside the
 // slot for a tenth of a second, as one that was killed there does.

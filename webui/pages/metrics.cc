@@ -7,7 +7,7 @@
 
 #include "shm/reader.h"
 #include "tools/view/peer_tables.h"
-#include "webui/pages/columns.h"
+#include "webui/pages/named_tables.h"
 #include "webui/pages/text.h"
 
 namespace lineq::pages {

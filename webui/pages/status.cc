@@ -9,8 +9,8 @@
 
 #include "tools/cli/text.h"
 #include "tools/view/peer_tables.h"
-#include "webui/pages/columns.h"
 #include "webui/pages/json.h"
+#include "webui/pages/named_tables.h"
 #include "webui/pages/room_status.h"
 
 namespace lineq::pages {

@@ -2,8 +2,6 @@
 
 #include <array>
 #include <charconv>
-#include <compare>
-#include <limits>
 
 #include <fmt/format.h>
 
@@ -16,7 +14,6 @@ namespace {
 
 constexpr std::size_t kMostConditions = 16;
 constexpr std::size_t kMostBusySlots = 64;
-constexpr std::array<std::string_view, 6> kOperators{"eq", "ne", "le", "ge", "lt", "gt"};
 
 Error wrong(std::string_view parameter, std::string_view value, std::string_view allowed) {
   return {ErrorCode::kInvalid, fmt::format("{}: '{}' is not allowed; allowed: {}",
@@ -30,46 +27,37 @@ bool number(std::string_view text, T& out) {
   return error == std::errc() && stop == end && !text.empty();
 }
 
-Result<Condition> parse_condition(std::string_view name, std::string_view value) {
+Result<view::Condition> parse_condition(std::string_view name, std::string_view value) {
   const std::string_view words = name.substr(std::string_view("data.").size());
   const std::size_t dot = words.rfind('.');
-  Condition condition;
-  std::size_t op = kOperators.size();
-  if (dot != std::string_view::npos) {
-    for (op = 0; op < kOperators.size() && kOperators[op] != words.substr(dot + 1);) {
-      ++op;
-    }
-  }
-  if (op == kOperators.size()) {
+  const std::optional<view::Operator> op =
+      dot == std::string_view::npos ? std::nullopt : view::operator_by_name(words.substr(dot + 1));
+  if (!op) {
     return Error{ErrorCode::kInvalid,
                  fmt::format("{}: a filter is data.TYPE.OP=VALUE with OP one of eq ne le ge lt gt",
                              cli::escaped(name))};
   }
-  condition.op = static_cast<Operator>(op);
-  const Result<ColumnName> column = parse_column(words.substr(0, dot));
+  view::Condition condition;
+  condition.op = *op;
+  Result<std::string> column = view::column_name(words.substr(0, dot));
   if (!column) {
     return Error{ErrorCode::kInvalid,
                  fmt::format("{}: {}", cli::escaped(name), column.error().what)};
   }
-  condition.column = *column;
-  std::string_view digits = value;
-  condition.negative = digits.starts_with('-');
-  if (condition.negative) {
-    digits.remove_prefix(1);
-  }
-  condition.is_number = number(digits, condition.magnitude);
-  if (condition.magnitude == 0) {
-    condition.negative = false;
-  }
-  if (shm::data_type(condition.column.bit).kind == shm::ValueKind::kDictionary) {
-    if (condition.op != Operator::kEq && condition.op != Operator::kNe) {
+  condition.name = column.take();
+  if (condition.name == "server_key") {
+    if (condition.op != view::Operator::kEq && condition.op != view::Operator::kNe) {
       return Error{ErrorCode::kInvalid,
                    fmt::format("{}: text is compared with eq and ne only", cli::escaped(name))};
     }
-  } else if (!condition.is_number) {
+    condition.text = value == "-" ? std::string() : unescaped(value);
+    return condition;
+  }
+  const std::optional<view::Number> n = view::parse_number(value);
+  if (!n) {
     return wrong(name, value, "a whole number");
   }
-  condition.text = unescaped(value);
+  condition.value = *n;
   return condition;
 }
 
@@ -101,32 +89,6 @@ bool parse_cursor(std::string_view text, Cursor& out) {
     }
     text.remove_prefix(dash + 1);
   }
-}
-
-bool holds(Operator op, std::strong_ordering order) {
-  switch (op) {
-    case Operator::kEq:
-      return std::is_eq(order);
-    case Operator::kNe:
-      return std::is_neq(order);
-    case Operator::kLe:
-      return std::is_lteq(order);
-    case Operator::kGe:
-      return std::is_gteq(order);
-    case Operator::kLt:
-      return std::is_lt(order);
-    case Operator::kGt:
-      return std::is_gt(order);
-  }
-  return false;
-}
-
-// Of a signed value, given by its sign and size, to the condition's number.
-std::strong_ordering compare(bool negative, u64 magnitude, const Condition& c) {
-  if (negative != c.negative) {
-    return negative ? std::strong_ordering::less : std::strong_ordering::greater;
-  }
-  return negative ? c.magnitude <=> magnitude : magnitude <=> c.magnitude;
 }
 
 }  // namespace
@@ -170,7 +132,7 @@ Result<TableQuery> parse_table_query(std::string_view query, TablePage page) {
       }
       out.peers = value == "1";
     } else if (name.starts_with("data.")) {
-      Result<Condition> condition = parse_condition(name, value);
+      Result<view::Condition> condition = parse_condition(name, value);
       if (!condition) {
         return condition.error();
       }
@@ -192,31 +154,6 @@ Result<TableQuery> parse_table_query(std::string_view query, TablePage page) {
     return Error{ErrorCode::kInvalid, "peers=1 goes with format=v2 only"};
   }
   return out;
-}
-
-bool holds(const Condition& condition, const Column& column, const shm::EntryView& entry,
-           const shm::Reader& reader, Tick now) {
-  switch (column.kind) {
-    case shm::ValueKind::kRate:
-      return holds(condition.op,
-                   compare(false, entry.rate_now(column.bit, column.element, now), condition));
-    case shm::ValueKind::kDictionary: {
-      const auto id = static_cast<u32>(entry.value(column.bit, column.element));
-      return holds(condition.op, reader.dictionary_text(id) <=> std::string_view(condition.text));
-    }
-    case shm::ValueKind::kS32: {
-      const auto value = static_cast<i64>(entry.value(column.bit, column.element));
-      const bool negative = value < 0;
-      return holds(condition.op,
-                   compare(negative, negative ? static_cast<u64>(-value) : static_cast<u64>(value),
-                           condition));
-    }
-    case shm::ValueKind::kU32:
-    case shm::ValueKind::kU64:
-      return holds(condition.op,
-                   compare(false, entry.value(column.bit, column.element), condition));
-  }
-  return false;
 }
 
 }  // namespace lineq::pages

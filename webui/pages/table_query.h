@@ -2,7 +2,8 @@
 //
 //   ?table=NAME            only this table
 //   &key=TEXT              only this key, as shown (or &id=BASE64: its bytes)
-//   &data.TYPE.OP=VALUE    eq ne le ge lt gt; gpc[N] for arrays; rates by their present value
+//   &data.TYPE.OP=VALUE    eq ne le ge lt gt; an element of an array is gpc[N] or gpcN;
+//                          rates by their present value
 //   &limit=N&cursor=TEXT   a page of at most N entries; the answer's `next` begins the next one
 //   &format=v2             typed values (/tables)
 //   &peers=1               ... and in mode acc those of each HAProxy
@@ -15,20 +16,9 @@
 
 #include "shm/reader.h"
 #include "shm/support/result.h"
-#include "webui/pages/columns.h"
+#include "tools/view/filter.h"
 
 namespace lineq::pages {
-
-enum class Operator : u8 { kEq, kNe, kLe, kGe, kLt, kGt };
-
-struct Condition {
-  ColumnName column;
-  Operator op = Operator::kEq;
-  std::string text;  // as given: what server_key is compared with
-  bool is_number = false;
-  bool negative = false;
-  u64 magnitude = 0;
-};
 
 // Where a page begins: survives restarts of lineq-web and of lineqd.
 struct Cursor {
@@ -42,7 +32,7 @@ struct TableQuery {
   std::optional<std::string> table;
   std::optional<std::string> key;  // as shown, unescaped
   std::optional<std::string> id;   // bytes
-  std::vector<Condition> conditions;
+  std::vector<view::Condition> conditions;
   std::optional<u64> limit;
   std::optional<Cursor> cursor;
   bool typed = false;   // format=v2
@@ -54,8 +44,5 @@ enum class TablePage : u8 { kTables, kTotals };
 
 // An Error names the parameter, its value and what is allowed.
 Result<TableQuery> parse_table_query(std::string_view query, TablePage page = TablePage::kTables);
-
-bool holds(const Condition& condition, const Column& column, const shm::EntryView& entry,
-           const shm::Reader& reader, Tick now);
 
 }  // namespace lineq::pages

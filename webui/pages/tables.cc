@@ -6,13 +6,15 @@
 #include <fmt/format.h>
 
 #include "tools/view/peer_tables.h"
-#include "webui/pages/columns.h"
 #include "webui/pages/json.h"
+#include "webui/pages/named_tables.h"
 #include "webui/pages/table_query.h"
 #include "webui/pages/text.h"
 
 namespace lineq::pages {
 namespace {
+
+using view::Column;
 
 // Slots looked at in one step: a filter that matches nothing must not hold up other requests.
 constexpr u32 kSlotsPerStep = 16384;
@@ -127,17 +129,10 @@ class TablesStream : public http::Stream {
     in_table_ = true;
     const shm::TableDefinition& d = table.definition;
     const shm::TableStats stats = reader.stats(table);
-    columns_ = columns_of(d);
-    filters_.clear();
-    impossible_ = false;
-    for (const Condition& condition : query_.conditions) {
-      Column column;
-      if (find_column(d, condition.column, column)) {
-        filters_.emplace_back(&condition, std::move(column));
-      } else {
-        impossible_ = true;  // no such column, so no such entry
-      }
-    }
+    columns_ = view::columns_of(d);
+    Result<view::Filter> filter = view::Filter::bind(query_.conditions, d);
+    impossible_ = !filter;  // no such column, so no such entry
+    filter_ = filter ? filter.take() : view::Filter();
     if (!query_.typed) {
       json_.key(todo_[at_].name);
     }
@@ -173,7 +168,7 @@ class TablesStream : public http::Stream {
       json_.key("vtypes");
       std::string names;
       for (const Column& column : columns_) {
-        names.append(column.name).append("  ");
+        names.append(column.indexed).append("  ");
       }
       json_.text(names);
     }
@@ -262,7 +257,7 @@ class TablesStream : public http::Stream {
     const std::vector<std::string> labels = view::peer_labels(peers);
     for (std::size_t i = 0; i < peers.size(); ++i) {
       if (const shm::TableInfo* part = reader.part_of(table, peers[i].no)) {
-        parts_.push_back({labels[i], part, columns_of(part->definition)});
+        parts_.push_back({labels[i], part, view::columns_of(part->definition)});
       }
     }
   }
@@ -277,10 +272,8 @@ class TablesStream : public http::Stream {
   }
 
   void show(shm::Reader& reader, const shm::EntryView& entry) {
-    for (const auto& [condition, column] : filters_) {
-      if (!holds(*condition, column, entry, reader, now_)) {
-        return;
-      }
+    if (!filter_.matches(entry, now_, [&](u32 id) { return reader.dictionary_text(id); })) {
+      return;
     }
     if (left_) {
       --*left_;
@@ -429,7 +422,7 @@ class TablesStream : public http::Stream {
   // of the table under way
   shm::Scan scan_;
   std::vector<Column> columns_;
-  std::vector<std::pair<const Condition*, Column>> filters_;
+  view::Filter filter_;
   bool impossible_ = false;
   struct Part {
     std::string peer;
