@@ -2,7 +2,7 @@
 // Chromium, axe-core.
 import assert from 'node:assert/strict';
 import {spawn} from 'node:child_process';
-import {mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
@@ -63,16 +63,31 @@ export class Stage {
     writeFileSync(path.join(this.dir, 'lineq.cfg'), '{}\n');
     this.port = await freePort();
     this.url = 'http://127.0.0.1:' + this.port;
-    this.scene = run(this.program, [this.instance]);
-    this.answers = '';
-    this.scene.stdout.on('data', (text) => { this.answers += text; });
+    this.tokenFile = path.join(this.dir, 'admin.token');
+    await this.startScene();
     await this.startWeb();
     return this;
   }
-  async startWeb() {
-    this.web = run(need('LINEQ_WEB'), ['-f', path.join(this.dir, 'lineq.cfg')], {
+  async startScene() {
+    this.scene = run(this.program, [this.instance]);
+    this.answers = '';
+    this.scene.stdout.on('data', (text) => { this.answers += text; });
+  }
+  async endScene() {
+    this.scene.stdin.end('quit\n');
+    await this.scene.ended;
+  }
+  environment() {
+    return {
       LINEQ_INSTANCE: this.instance,
       LINEQ_CONTROL: path.join(this.dir, 'control.sock'),
+      LINEQ_STATE_DIR: this.dir,
+      LINEQ_ADMIN_TOKEN_FILE: this.tokenFile,
+    };
+  }
+  async startWeb() {
+    this.web = run(need('LINEQ_WEB'), ['-f', path.join(this.dir, 'lineq.cfg')], {
+      ...this.environment(),
       SERVICE_WEB_HOST: '127.0.0.1',
       SERVICE_WEB_PORT: String(this.port),
       SERVICE_TCP_HOST: '0.0.0.0',
@@ -99,9 +114,62 @@ export class Stage {
   }
   async close() {
     await this.stopWeb();
-    this.scene.stdin.end('quit\n');
-    await this.scene.ended;
+    await this.endScene();
     rmSync(this.dir, {recursive: true});
+  }
+}
+
+// A real lineqd with waiting rooms instead of a program that plays one, and a HAProxy that keeps a
+// table with it, when there is a HAProxy.
+export class LiveStage extends Stage {
+  static token = 'open-sesame';
+  static haproxy = process.env.LINEQ_HAPROXY || '';
+
+  constructor() { super('LINEQD'); }
+  async startScene() {
+    this.tcp = await freePort();
+    this.http = await freePort();
+    writeFileSync(this.tokenFile, LiveStage.token + '\n');
+    this.scene = run(this.program, ['-f', path.join(this.dir, 'lineq.cfg')], {
+      ...this.environment(), SERVICE_MODE: 'vwr', SERVICE_TCP_HOST: '127.0.0.1', SERVICE_TCP_PORT: String(this.tcp)});
+    if (LiveStage.haproxy) await this.startHaproxy();
+  }
+  async startHaproxy() {
+    const file = path.join(this.dir, 'haproxy.cfg');
+    writeFileSync(file, `
+global
+    localpeer hap1
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+peers lineq
+    server hap1
+    server lineq 127.0.0.1:${this.tcp}
+backend clients
+    stick-table type string len 40 size 10k expire 10m store gpc0,gpt0,http_req_rate(10s) peers lineq
+frontend web
+    bind 127.0.0.1:${this.http}
+    http-request track-sc0 url_param(who) table clients
+    http-request sc-inc-gpc0(0)
+    http-request return status 200
+`);
+    this.proxy = run(LiveStage.haproxy, ['-db', '-f', file]);
+    await until(async () => {
+      if (this.proxy.exitCode !== null) assert.fail('haproxy ended: ' + this.proxy.words);
+      try { return (await this.visit('alice')).ok; } catch { return false; }
+    }, 'haproxy');
+  }
+  visit(who) { return fetch('http://127.0.0.1:' + this.http + '/?who=' + encodeURIComponent(who)); }
+  async endScene() {
+    for (const child of [this.proxy, this.scene].filter(Boolean)) {
+      child.kill('SIGTERM');
+      await child.ended;
+    }
+    for (const name of readdirSync('/dev/shm')) {
+      if (name.startsWith('lineq.' + this.instance + '.')) rmSync(path.join('/dev/shm', name));
+    }
   }
 }
 
@@ -117,6 +185,7 @@ export async function launch() {
 // closePage(). Options are those of a browser's context.
 export async function openPage(browser, url, options = {}) {
   const context = await browser.newContext({viewport: WIDTHS.desktop, ...options});
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.errors = [];
   const origin = new URL(url).origin;

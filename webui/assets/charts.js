@@ -7,6 +7,8 @@ Dygraph.PLUGINS = Dygraph.PLUGINS.filter((plugin) => plugin !== Dygraph.Plugins.
 const HOUR_MS = 3600 * 1000;
 const STEP_MS = 5000;  // more is not seen in an hour
 
+const compact = new Intl.NumberFormat('en-US', {notation: 'compact', maximumFractionDigits: 1});
+
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -62,7 +64,7 @@ class Chart {
       labels: ['time', ...names], colors: this.lines.map((l) => colour(l[1])), legend: 'never', strokeWidth: 1.6,
       series: Object.fromEntries(this.lines.filter((l) => l[2]).map((l) => [l[0], {strokePattern: l[2]}])),
       includeZero: true, axisLabelWidth: 60, gridLineColor: colour('--rule'), axisLineColor: colour('--rule'),
-      labelsKMB: true, interactionModel: {}, rightGap: 12, highlightCircleSize: 3,
+      axes: {y: {axisLabelFormatter: (n) => compact.format(n)}}, interactionModel: {}, rightGap: 12, highlightCircleSize: 3,
       highlightCallback: (event, x, at) => {
         text(this.at, clock(x) + ': ' + at.map((p) => this.words(p.yval) + ' ' + p.name).join(', '));
       },
