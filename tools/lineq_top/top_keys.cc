@@ -14,21 +14,21 @@ namespace {
 constexpr u64 kPatienceMs = 100;
 
 // server_key has no order that means anything.
-bool rankable(const dump::Column& column) {
+bool rankable(const view::Column& column) {
   return column.kind != shm::ValueKind::kDictionary;
 }
 
 // What a list is mostly looked at for: how fast somebody is, then how much.
-std::size_t best_column(const std::vector<dump::Column>& columns) {
+std::size_t best_column(const std::vector<view::Column>& columns) {
   const auto find = [&](auto&& wanted) {
     return static_cast<std::size_t>(std::find_if(columns.begin(), columns.end(), wanted) -
                                     columns.begin());
   };
   const std::size_t requests =
-      find([](const dump::Column& c) { return c.bit == shm::kHttpReqRate; });
+      find([](const view::Column& c) { return c.bit == shm::kHttpReqRate; });
   const std::size_t rate =
-      find([](const dump::Column& c) { return c.kind == shm::ValueKind::kRate; });
-  const std::size_t counter = find([](const dump::Column& c) {
+      find([](const view::Column& c) { return c.kind == shm::ValueKind::kRate; });
+  const std::size_t counter = find([](const view::Column& c) {
     return rankable(c) && c.bit != shm::kServerId && c.bit != shm::kGpt0 && c.bit != shm::kGpt;
   });
   const std::size_t any = find(rankable);
@@ -116,10 +116,10 @@ const shm::TableInfo* TopKeys::bind(shm::Reader& reader) {
     return nullptr;
   }
   const shm::TableInfo& table = *named.front();
-  columns_ = dump::columns_of(table.definition);
+  columns_ = view::columns_of(table.definition);
   rankable_.clear();
   std::vector<std::string_view> names;
-  for (const dump::Column& column : columns_) {
+  for (const view::Column& column : columns_) {
     if (rankable(column)) {
       rankable_.push_back(column.name);
     }
@@ -129,11 +129,14 @@ const shm::TableInfo* TopKeys::bind(shm::Reader& reader) {
   if (choice_.column.empty()) {
     ranked_ = best_column(columns_);
   } else {
+    const Result<std::string> canonical = view::column_name(choice_.column);  // gpc_rate[0]
     ranked_ = static_cast<std::size_t>(
         std::find_if(columns_.begin(), columns_.end(),
-                     [&](const dump::Column& c) {
-                       return rankable(c) && (cli::equal_ignoring_case(c.name, choice_.column) ||
-                                              cli::equal_ignoring_case(c.label, choice_.column));
+                     [&](const view::Column& c) {
+                       return rankable(c) &&
+                              (cli::equal_ignoring_case(c.name,
+                                                        canonical ? *canonical : choice_.column) ||
+                               cli::equal_ignoring_case(c.label, choice_.column));
                      }) -
         columns_.begin());
   }
@@ -152,7 +155,7 @@ const shm::TableInfo* TopKeys::bind(shm::Reader& reader) {
 }
 
 u64 TopKeys::rank(const shm::EntryView& entry, Tick now) const {
-  const dump::Column& column = columns_[ranked_];
+  const view::Column& column = columns_[ranked_];
   u64 value = column.kind == shm::ValueKind::kRate ? entry.rate_now(column.bit, column.element, now)
                                                    : entry.value(column.bit, column.element);
   if (column.kind == shm::ValueKind::kS32) {
@@ -174,7 +177,7 @@ void TopKeys::consider(shm::Reader& reader, const shm::EntryView& entry, Tick no
     return;
   }
   candidate.row.emplace_back(std::move(key));
-  for (const dump::Column& column : columns_) {
+  for (const view::Column& column : columns_) {
     const u64 value = column.kind == shm::ValueKind::kRate
                           ? entry.rate_now(column.bit, column.element, now)
                           : entry.value(column.bit, column.element);
@@ -204,7 +207,7 @@ void TopKeys::finish() {
   });
   grid_ = {};
   grid_.columns.push_back({"key", "KEY", Unit::kText});
-  for (const dump::Column& column : columns_) {
+  for (const view::Column& column : columns_) {
     grid_.columns.push_back(
         {column.name, upper(column.name),
          column.kind == shm::ValueKind::kDictionary ? Unit::kText : Unit::kCount});

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "shm/reader.h"
-#include "tools/lineq_dump/columns.h"
 #include "tools/lineq_top/grid.h"
+#include "tools/view/columns.h"
 
 namespace lineq::top {
 
@@ -71,7 +71,7 @@ class TopKeys {
   shm::Scan scan_;
   u64 moved_ms_ = 0;  // when the round last came forward
   u32 table_id_ = 0;
-  std::vector<dump::Column> columns_;
+  std::vector<view::Column> columns_;
   std::size_t ranked_ = 0;   // index in columns_
   std::vector<Entry> heap_;  // the least of those kept on top
   Grid grid_;
