@@ -35,6 +35,8 @@ std::string_view status_phrase(u16 status) {
       return "Temporary Redirect";
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
@@ -49,6 +51,8 @@ std::string_view status_phrase(u16 status) {
       return "URI Too Long";
     case 417:
       return "Expectation Failed";
+    case 426:
+      return "Upgrade Required";
     case 429:
       return "Too Many Requests";
     case 431:
