@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "tools/view/peer_tables.h"
+#include "webui/pages/entry_json.h"
 #include "webui/pages/json.h"
 #include "webui/pages/named_tables.h"
 #include "webui/pages/table_query.h"
@@ -143,8 +144,8 @@ class TablesStream : public http::Stream {
     if (!query_.totals) {
       json_.field("expiry", stats.expire_ms);
     }
-    json_.field("type", shm::key_type_name(d.key_type));
     if (query_.totals) {
+      json_.field("type", shm::key_type_name(d.key_type));
       json_.key("counters");
       json_.array();
       for (const Column& column : columns_) {
@@ -154,6 +155,7 @@ class TablesStream : public http::Stream {
       }
       json_.end_array();
     } else if (query_.typed) {
+      json_.field("type", shm::key_type_name(d.key_type));
       json_.field("key_bytes", d.key_bytes);
       json_.field("used", stats.live);
       json_.key("columns");
@@ -165,12 +167,7 @@ class TablesStream : public http::Stream {
       }
       json_.end_array();
     } else {
-      json_.key("vtypes");
-      std::string names;
-      for (const Column& column : columns_) {
-        names.append(column.indexed).append("  ");
-      }
-      json_.text(names);
+      write_.vtypes(d, columns_);
     }
     json_.key("entries");
     json_.array();
@@ -280,64 +277,20 @@ class TablesStream : public http::Stream {
     }
     json_.object();
     if (!query_.totals) {
-      json_.key("id");
-      id_.clear();
-      append_base64(entry.key(), id_);
-      json_.text(id_);
+      write_.id(entry.key());
     }
-    json_.field("key", key_view(entry.definition(), entry.key_chars(), scratch_));
+    write_.key(entry);
     if (query_.totals) {
-      typed_values(reader, entry, columns_);
+      write_.values(reader, entry, columns_, now_);
     } else if (query_.typed) {
-      lifetime(entry);
-      json_.key("values");
-      json_.object();
-      typed_values(reader, entry, columns_);
-      json_.end_object();
+      write_.typed(reader, entry, columns_, now_);
       if (query_.peers) {
         peer_values(reader, entry);
       }
     } else {
-      json_.field("value", tabbed_values(reader, entry));
+      write_.value(reader, entry, columns_, now_);
     }
     json_.end_object();
-  }
-
-  std::string_view tabbed_values(const shm::Reader& reader, const shm::EntryView& entry) {
-    value_.clear();
-    for (const Column& c : columns_) {
-      switch (c.kind) {
-        case shm::ValueKind::kRate:
-          number(entry.rate_now(c.bit, c.element, now_));
-          break;
-        case shm::ValueKind::kS32:
-          if (const auto v = static_cast<i64>(entry.value(c.bit, c.element)); v < 0) {
-            value_ += '-';
-            number(static_cast<u64>(-v));
-          } else {
-            number(static_cast<u64>(v));
-          }
-          break;
-        case shm::ValueKind::kDictionary:
-          value_ += dictionary(reader, entry, c);
-          break;
-        case shm::ValueKind::kU32:
-        case shm::ValueKind::kU64:
-          number(entry.value(c.bit, c.element));
-          break;
-      }
-      value_ += '\t';
-    }
-    return value_;
-  }
-  void number(u64 n) {
-    const fmt::format_int digits(n);
-    value_.append(digits.data(), digits.size());
-  }
-  std::string_view dictionary(const shm::Reader& reader, const shm::EntryView& entry,
-                              const Column& c) {
-    return escaped_view(reader.dictionary_text(static_cast<u32>(entry.value(c.bit, c.element))),
-                        scratch_);
   }
 
   void peer_values(shm::Reader& reader, const shm::EntryView& sum) {
@@ -351,65 +304,17 @@ class TablesStream : public http::Stream {
       }
       json_.key(part.peer);
       json_.object();
-      typed_values(reader, entry, part.columns);
+      write_.values(reader, entry, part.columns, now_);
       json_.end_object();
     }
     json_.end_object();
-  }
-
-  void lifetime(const shm::EntryView& entry) {
-    json_.key("expires_ms");
-    if (entry.never_expires()) {
-      json_.null();
-    } else {
-      json_.number(entry.expire_left_ms(now_));
-    }
-    json_.field("age_ms", static_cast<u32>(std::max(0, tick_diff(now_, entry.updated_tick()))));
-  }
-
-  void typed_values(const shm::Reader& reader, const shm::EntryView& entry,
-                    const std::vector<Column>& columns) {
-    for (const Column& c : columns) {
-      const shm::DataType& type = shm::data_type(c.bit);
-      if (c.element == 0) {
-        json_.key(type.name);
-        if (type.array) {
-          json_.array();
-        }
-      }
-      typed_value(reader, entry, c);
-      if (type.array && c.element + 1 == entry.definition().elements[c.bit]) {
-        json_.end_array();
-      }
-    }
-  }
-
-  void typed_value(const shm::Reader& reader, const shm::EntryView& entry, const Column& c) {
-    switch (c.kind) {
-      case shm::ValueKind::kRate:
-        json_.number(entry.rate_now(c.bit, c.element, now_));
-        break;
-      case shm::ValueKind::kS32:
-        json_.signed_number(static_cast<i64>(entry.value(c.bit, c.element)));
-        break;
-      case shm::ValueKind::kDictionary:
-        if (entry.value(c.bit, c.element) == 0) {
-          json_.null();
-        } else {
-          json_.text(dictionary(reader, entry, c));
-        }
-        break;
-      case shm::ValueKind::kU32:
-      case shm::ValueKind::kU64:
-        json_.number(entry.value(c.bit, c.element));
-        break;
-    }
   }
 
   live::Segment& segment_;
   u64 generation_;
   TableQuery query_;
   Json json_;
+  EntryJson write_{json_};
 
   std::vector<Table> todo_;
   std::size_t at_ = 0;
@@ -432,10 +337,6 @@ class TablesStream : public http::Stream {
   std::vector<Part> parts_;  // of one step: the pointers do not outlive a refresh
   u32 stuck_ = 0;
   Tick now_ = 0;
-
-  std::string id_;
-  std::string scratch_;
-  std::string value_;
 };
 
 http::Reply reply_of(live::Segment& segment, const http::Request& request, TablePage page) {
