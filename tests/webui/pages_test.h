@@ -60,15 +60,16 @@ class PagesTest : public testing::Test {
     }
   }
   std::string tables(std::string_view query = "") {
-    return body_of(tables_reply(segment(), request("/tables" + std::string(query))));
+    return body_of(tables_reply(segment(), request("/tables" + std::string(query)), sorts_));
   }
   http::Reply tables_raw(std::string_view query) {
-    return tables_reply(segment(), request("/tables" + std::string(query)));
+    return tables_reply(segment(), request("/tables" + std::string(query)), sorts_);
   }
 
   shm::TempInstance instance_;
   std::unique_ptr<shm::Writer> writer_;
   std::unique_ptr<live::Segment> segment_;
+  Sorts sorts_;
   u64 clock_ = 0;
 };
 

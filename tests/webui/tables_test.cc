@@ -336,7 +336,7 @@ TEST_F(TablesTest, WithoutASegmentSaysWhy) {
 class TotalsTest : public TablesTest {
  protected:
   std::string totals(std::string_view query = "") {
-    return body_of(totals_reply(segment(), request("/acc" + std::string(query))));
+    return body_of(totals_reply(segment(), request("/acc" + std::string(query)), sorts_));
   }
   rapidjson::Document totals_json(std::string_view query = "") {
     rapidjson::Document document;
@@ -345,7 +345,7 @@ class TotalsTest : public TablesTest {
     return document;
   }
   int totals_status(std::string_view query) {
-    return totals_reply(segment(), request("/acc" + std::string(query))).status;
+    return totals_reply(segment(), request("/acc" + std::string(query)), sorts_).status;
   }
   PeerNo peer(std::string_view name, std::string_view address = "10.0.0.1") {
     shm::PeerIdentity identity;

@@ -93,10 +93,12 @@ void Site::sample(u64 now_ms) {
 }
 
 void Site::add_to(http::Router& router) {
-  router.add("/tables",
-             [this](const http::Request& request) { return tables_reply(segment_, request); });
-  router.add("/acc",
-             [this](const http::Request& request) { return totals_reply(segment_, request); });
+  router.add("/tables", [this](const http::Request& request) {
+    return tables_reply(segment_, request, sorts_);
+  });
+  router.add("/acc", [this](const http::Request& request) {
+    return totals_reply(segment_, request, sorts_);
+  });
   router.add("/healthz", [](const http::Request&) { return health_reply(); });
   router.add("/readyz", [this](const http::Request&) { return ready_reply(segment_); });
   router.add("/version", [this](const http::Request&) { return version_reply(segment_); });

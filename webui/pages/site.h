@@ -10,6 +10,7 @@
 #include "webui/live/segment.h"
 #include "webui/live/traffic.h"
 #include "webui/pages/status.h"
+#include "webui/pages/tables.h"
 
 namespace lineq::pages {
 
@@ -35,6 +36,7 @@ class Site {
   live::Rates rates_;
   live::RoomHistory history_;
   live::Traffic traffic_;
+  Sorts sorts_;
   http::Stats none_;
   const http::Stats* stats_ = &none_;
   u64 start_realtime_ms_;

@@ -1,5 +1,6 @@
 #include "webui/pages/table_query.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -14,6 +15,9 @@ namespace {
 
 constexpr std::size_t kMostConditions = 16;
 constexpr std::size_t kMostBusySlots = 64;
+// Parts of the cursor of a sorted page, of which none can hold it.
+constexpr char kBetween = '~';
+constexpr std::string_view kSorted = "s";
 
 Error wrong(std::string_view parameter, std::string_view value, std::string_view allowed) {
   return {ErrorCode::kInvalid, fmt::format("{}: '{}' is not allowed; allowed: {}",
@@ -91,7 +95,113 @@ bool parse_cursor(std::string_view text, Cursor& out) {
   }
 }
 
+// Base64 for a URL.
+std::string url_text(std::string_view bytes) {
+  std::string text;
+  append_base64({reinterpret_cast<const u8*>(bytes.data()), bytes.size()}, text);
+  std::replace(text.begin(), text.end(), '+', '-');
+  std::replace(text.begin(), text.end(), '/', '_');
+  text.erase(std::min(text.find('='), text.size()));
+  return text;
+}
+
+bool from_url_text(std::string_view text, std::string& out) {
+  std::string usual(text);
+  std::replace(usual.begin(), usual.end(), '-', '+');
+  std::replace(usual.begin(), usual.end(), '_', '/');
+  return base64_decoded(usual, out) && out.size() <= kMostOfText;
+}
+
+bool parse_sorted_cursor(std::string_view text, SortedCursor& out) {
+  std::array<std::string_view, 9> parts;
+  for (std::string_view& part : parts) {
+    const bool last = &part == &parts.back();
+    const std::size_t end = text.find(kBetween);
+    if ((end == std::string_view::npos) != last) {
+      return false;
+    }
+    part = text.substr(0, end);
+    text.remove_prefix(last ? text.size() : end + 1);
+  }
+  out.order = parts[8];
+  return parts[0] == kSorted && number(parts[1], out.table) && number(parts[2], out.generation) &&
+         number(parts[3], out.place.number.high) && number(parts[4], out.place.number.low) &&
+         from_url_text(parts[5], out.place.text) && from_url_text(parts[6], out.place.key) &&
+         number(parts[7], out.place.slot);
+}
+
+Result<Order> parse_order(std::string_view text, bool totals) {
+  Order order;
+  std::string_view name = text;
+  order.descending = name.starts_with('-');
+  name.remove_prefix(order.descending ? 1 : 0);
+  if (name == "key") {
+    return order;
+  }
+  if (name == "expiry" && !totals) {
+    order.by = Order::By::kExpiry;
+    return order;
+  }
+  Result<std::string> column = view::column_name(name);
+  if (!column) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("sort: {}; allowed: key, {}a data type, each with '-' before it for "
+                             "the greatest first",
+                             column.error().what, totals ? "" : "expiry, ")};
+  }
+  order.by = Order::By::kColumn;
+  order.column = column.take();
+  return order;
+}
+
+// What goes together.
+Status check(const TableQuery& query) {
+  const auto no = [](std::string_view what) {
+    return Error{ErrorCode::kInvalid, std::string(what)};
+  };
+  if (query.peers && !query.typed) {
+    return no("peers=1 goes with format=v2 only");
+  }
+  if (!query.sort) {
+    return query.sorted_cursor ? no("cursor: it is of a sorted page; give the same sort")
+                               : Status();
+  }
+  if (!query.table) {
+    return no("sort goes with table=NAME only: say which table");
+  }
+  if (query.key || query.id) {
+    return no("sort does not go with key or id: that is one entry");
+  }
+  if (query.limit && (*query.limit == 0 || *query.limit > kMostSorted)) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("limit: '{}' is not allowed; allowed of a sorted page: 1 to {}",
+                             *query.limit, kMostSorted)};
+  }
+  if (query.cursor ||
+      (query.sorted_cursor && query.sorted_cursor->order != order_text(*query.sort))) {
+    return no("cursor: it is of a page in another order; begin without it");
+  }
+  return {};
+}
+
 }  // namespace
+
+std::string sorted_cursor_text(const SortedCursor& cursor) {
+  const Place& at = cursor.place;
+  return fmt::format("{1}{0}{2}{0}{3}{0}{4}{0}{5}{0}{6}{0}{7}{0}{8}{0}{9}", kBetween, kSorted,
+                     cursor.table, cursor.generation, at.number.high, at.number.low,
+                     url_text(at.text), url_text(at.key), at.slot, cursor.order);
+}
+
+std::optional<std::pair<u32, u64>> TableQuery::begins_in() const {
+  if (cursor) {
+    return std::pair(cursor->table, cursor->generation);
+  }
+  if (sorted_cursor) {
+    return std::pair(sorted_cursor->table, sorted_cursor->generation);
+  }
+  return std::nullopt;
+}
 
 std::string cursor_text(const Cursor& cursor) {
   std::string text = fmt::format("{}-{}-{}", cursor.table, cursor.generation, cursor.scan.next);
@@ -113,12 +223,23 @@ Result<TableQuery> parse_table_query(std::string_view query, TablePage page) {
       if (!base64_decoded(value, out.id.emplace())) {
         return wrong(name, value, "base64");
       }
+    } else if (name == "search") {
+      out.search = value;
+    } else if (name == "sort") {
+      Result<Order> order = parse_order(value, out.totals);
+      if (!order) {
+        return order.error();
+      }
+      out.sort = order.take();
     } else if (name == "limit") {
       if (!number(value, out.limit.emplace())) {
         return wrong(name, value, "a whole number");
       }
     } else if (name == "cursor") {
-      if (!parse_cursor(value, out.cursor.emplace())) {
+      const bool fine = value.starts_with(kSorted)
+                            ? parse_sorted_cursor(value, out.sorted_cursor.emplace())
+                            : parse_cursor(value, out.cursor.emplace());
+      if (!fine) {
         return wrong(name, value, "what an answer gave as next");
       }
     } else if (name == "format" && !out.totals) {
@@ -141,17 +262,17 @@ Result<TableQuery> parse_table_query(std::string_view query, TablePage page) {
       }
       out.conditions.push_back(condition.take());
     } else {
-      static constexpr std::array<std::string_view, 7> kNames{"table",  "key",    "id",   "limit",
-                                                              "cursor", "format", "peers"};
-      const auto names = std::span(kNames).first(out.totals ? 5 : kNames.size());
+      static constexpr std::array<std::string_view, 9> kNames{
+          "table", "key", "id", "search", "sort", "limit", "cursor", "format", "peers"};
+      const auto names = std::span(kNames).first(out.totals ? 7 : kNames.size());
       return Error{
           ErrorCode::kInvalid,
           fmt::format("unknown parameter '{}'{}; allowed: {}, data.TYPE.OP", cli::escaped(name),
                       cli::suggestion(name, names), fmt::join(names, ", "))};
     }
   }
-  if (out.peers && !out.typed) {
-    return Error{ErrorCode::kInvalid, "peers=1 goes with format=v2 only"};
+  if (const Status fine = check(out); !fine) {
+    return fine.error();
   }
   return out;
 }

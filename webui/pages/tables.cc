@@ -1,41 +1,60 @@
 #include "webui/pages/tables.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "tools/view/peer_tables.h"
+#include "tools/cli/text.h"
 #include "webui/pages/entry_json.h"
 #include "webui/pages/json.h"
 #include "webui/pages/named_tables.h"
+#include "webui/pages/peer_parts.h"
+#include "webui/pages/ranking.h"
 #include "webui/pages/table_query.h"
 #include "webui/pages/text.h"
 
 namespace lineq::pages {
 namespace {
 
-using view::Column;
-
 // Slots looked at in one step: a filter that matches nothing must not hold up other requests.
 constexpr u32 kSlotsPerStep = 16384;
-// Looks at a key whose slot the writer is inside of.
-constexpr int kLookups = 16;
+// How long a sorted page waits for others.
+constexpr u64 kSortPatienceMs = 10000;
 // Steps that find one slot busy before it is left out.
 constexpr u32 kBusySteps = 256;
 
 class TablesStream : public http::Stream {
  public:
-  TablesStream(live::Segment& segment, TableQuery query, const std::vector<NamedTable>& tables)
-      : segment_(segment), generation_(segment.generation()), query_(std::move(query)) {
+  TablesStream(live::Segment& segment, TableQuery query, const std::vector<NamedTable>& tables,
+               Sorts& sorts)
+      : segment_(segment),
+        generation_(segment.generation()),
+        query_(std::move(query)),
+        sorts_(sorts) {
+    if (query_.sort) {
+      ++sorts_.running;
+    }
     for (const NamedTable& table : tables) {
       todo_.push_back({table.name, table.info->id, table.info->generation});
     }
-    left_ = query_.limit;
+    if (!query_.sort) {
+      left_ = query_.limit;
+    }
     if (query_.cursor) {
       scan_ = query_.cursor->scan;
     }
   }
+  ~TablesStream() override {
+    if (query_.sort) {
+      --sorts_.running;
+    }
+  }
+  TablesStream(const TablesStream&) = delete;
+  TablesStream& operator=(const TablesStream&) = delete;
+  TablesStream(TablesStream&&) = delete;
+  TablesStream& operator=(TablesStream&&) = delete;
 
   Next next(std::string& out) override {
     shm::Reader* reader = segment_.reader();
@@ -121,6 +140,9 @@ class TablesStream : public http::Stream {
     // empty page, and knowing better would cost a look ahead.
     if (full && !(whole && at_ + 1 == todo_.size())) {
       next_ = cursor_text({todo_[at_].id, todo_[at_].generation, std::move(scan_)});
+    } else if (ranking_ && ranking_->more()) {
+      next_ = sorted_cursor_text(
+          {todo_[at_].id, todo_[at_].generation, order_text(*query_.sort), ranking_->last()});
     }
     end_table();
     at_ = full ? todo_.size() : at_ + 1;
@@ -134,6 +156,16 @@ class TablesStream : public http::Stream {
     Result<view::Filter> filter = view::Filter::bind(query_.conditions, d);
     impossible_ = !filter;  // no such column, so no such entry
     filter_ = filter ? filter.take() : view::Filter();
+    scanned_ = 0;
+    matched_ = 0;
+    if (query_.sort) {
+      definition_ = d;
+      geometry_ = table.geometry;
+      ranking_.emplace(
+          *query_.sort, view::find_column(d, query_.sort->column),
+          query_.limit.value_or(kUsualSorted),
+          query_.sorted_cursor ? std::optional(query_.sorted_cursor->place) : std::nullopt);
+    }
     if (!query_.typed) {
       json_.key(todo_[at_].name);
     }
@@ -148,7 +180,7 @@ class TablesStream : public http::Stream {
       json_.field("type", shm::key_type_name(d.key_type));
       json_.key("counters");
       json_.array();
-      for (const Column& column : columns_) {
+      for (const view::Column& column : columns_) {
         if (column.element == 0) {
           json_.text(shm::data_type(column.bit).name);
         }
@@ -160,7 +192,7 @@ class TablesStream : public http::Stream {
       json_.field("used", stats.live);
       json_.key("columns");
       json_.array();
-      for (const Column& column : columns_) {
+      for (const view::Column& column : columns_) {
         if (column.element == 0) {
           column_header(d, column);
         }
@@ -173,7 +205,7 @@ class TablesStream : public http::Stream {
     json_.array();
   }
 
-  void column_header(const shm::TableDefinition& d, const Column& column) {
+  void column_header(const shm::TableDefinition& d, const view::Column& column) {
     const shm::DataType& type = shm::data_type(column.bit);
     json_.object();
     json_.field("name", type.name);
@@ -190,7 +222,10 @@ class TablesStream : public http::Stream {
     in_table_ = false;
     scan_ = {};
     json_.end_array();
-    if (!query_.typed && !next_.empty()) {
+    if (query_.typed) {
+      json_.field("scanned", scanned_);
+      json_.field("matched", matched_);
+    } else if (!next_.empty()) {
       json_.field("next", next_);
     }
     json_.end_object();
@@ -201,13 +236,16 @@ class TablesStream : public http::Stream {
     if (impossible_ || (left_ && *left_ == 0)) {
       return true;
     }
-    now_ = tick_of(reader.now());
+    now_ = reader.now();
     if (query_.peers) {
-      find_parts(reader, table);
+      parts_.find(reader, table);
     }
     if (query_.key || query_.id) {
       one_key(reader, table);
       return true;
+    }
+    if (ranked_) {
+      return ranked_entries(reader);
     }
     const u32 from = scan_.next;
     const std::size_t waiting = scan_.busy.size();
@@ -222,7 +260,21 @@ class TablesStream : public http::Stream {
       scan_.busy.pop_back();
       stuck_ = 0;
     }
+    if (whole && ranking_) {
+      ranking_->finish();
+      ranked_ = true;
+      return ranked_entries(reader);
+    }
     return whole;
+  }
+
+  bool ranked_entries(shm::Reader& reader) {
+    while (ranked_shown_ < ranking_->size() && json_.bytes() < kBlockBytes) {
+      put(reader, ranking_->entry(ranked_shown_, definition_, geometry_),
+          ranking_->seen(ranked_shown_));
+      ++ranked_shown_;
+    }
+    return ranked_shown_ == ranking_->size();
   }
 
   void one_key(shm::Reader& reader, const shm::TableInfo& table) {
@@ -247,65 +299,43 @@ class TablesStream : public http::Stream {
     }
   }
 
-  // What each HAProxy has of this table.
-  void find_parts(const shm::Reader& reader, const shm::TableInfo& table) {
-    parts_.clear();
-    const std::vector<shm::PeerInfo> peers = reader.peers();
-    const std::vector<std::string> labels = view::peer_labels(peers);
-    for (std::size_t i = 0; i < peers.size(); ++i) {
-      if (const shm::TableInfo* part = reader.part_of(table, peers[i].no)) {
-        parts_.push_back({labels[i], part, view::columns_of(part->definition)});
-      }
-    }
-  }
-
-  shm::Lookup patient_lookup(shm::Reader& reader, const shm::TableInfo& table,
-                             std::span<const u8> key, shm::SlotCopy& copy, shm::EntryView& entry) {
-    shm::Lookup result = shm::Lookup::kBusy;
-    for (int i = 0; i < kLookups && result == shm::Lookup::kBusy; ++i) {
-      result = reader.lookup(table, key, copy, entry);
-    }
-    return result;
-  }
-
   void show(shm::Reader& reader, const shm::EntryView& entry) {
-    if (!filter_.matches(entry, now_, [&](u32 id) { return reader.dictionary_text(id); })) {
+    ++scanned_;
+    const auto text_of = [&](u32 id) { return reader.dictionary_text(id); };
+    if (!filter_.matches(entry, tick_of(now_), text_of) || !found(entry)) {
       return;
+    }
+    ++matched_;
+    if (ranking_) {
+      return ranking_->offer(entry, now_, text_of);
     }
     if (left_) {
       --*left_;
     }
+    put(reader, entry, tick_of(now_));
+  }
+
+  bool found(const shm::EntryView& entry) {
+    return !query_.search ||
+           key_view(entry.definition(), entry.key_chars(), scratch_).find(*query_.search) !=
+               std::string_view::npos;
+  }
+
+  void put(shm::Reader& reader, const shm::EntryView& entry, Tick now) {
     json_.object();
     if (!query_.totals) {
       write_.id(entry.key());
     }
     write_.key(entry);
     if (query_.totals) {
-      write_.values(reader, entry, columns_, now_);
+      write_.values(reader, entry, columns_, now);
     } else if (query_.typed) {
-      write_.typed(reader, entry, columns_, now_);
+      write_.typed(reader, entry, columns_, now);
       if (query_.peers) {
-        peer_values(reader, entry);
+        parts_.put(json_, write_, reader, entry.key(), now);
       }
     } else {
-      write_.value(reader, entry, columns_, now_);
-    }
-    json_.end_object();
-  }
-
-  void peer_values(shm::Reader& reader, const shm::EntryView& sum) {
-    json_.key("peers");
-    json_.object();
-    shm::SlotCopy copy;
-    shm::EntryView entry;
-    for (const Part& part : parts_) {
-      if (patient_lookup(reader, *part.table, sum.key(), copy, entry) != shm::Lookup::kFound) {
-        continue;
-      }
-      json_.key(part.peer);
-      json_.object();
-      write_.values(reader, entry, part.columns, now_);
-      json_.end_object();
+      write_.value(reader, entry, columns_, now);
     }
     json_.end_object();
   }
@@ -313,6 +343,7 @@ class TablesStream : public http::Stream {
   live::Segment& segment_;
   u64 generation_;
   TableQuery query_;
+  Sorts& sorts_;
   Json json_;
   EntryJson write_{json_};
 
@@ -326,21 +357,74 @@ class TablesStream : public http::Stream {
 
   // of the table under way
   shm::Scan scan_;
-  std::vector<Column> columns_;
+  EntryJson::Columns columns_;
+  PeerParts parts_;  // of one step: it does not outlive a refresh
   view::Filter filter_;
   bool impossible_ = false;
-  struct Part {
-    std::string peer;
-    const shm::TableInfo* table = nullptr;
-    std::vector<Column> columns;
-  };
-  std::vector<Part> parts_;  // of one step: the pointers do not outlive a refresh
   u32 stuck_ = 0;
-  Tick now_ = 0;
+  SegmentMs now_ = 0;
+  u64 scanned_ = 0;
+  u64 matched_ = 0;
+
+  // of a sorted page, which is of one table
+  std::optional<Ranking> ranking_;
+  shm::TableDefinition definition_;
+  shm::Geometry geometry_;
+  bool ranked_ = false;
+  std::size_t ranked_shown_ = 0;
+
+  std::string scratch_;
 };
 
-http::Reply reply_of(live::Segment& segment, const http::Request& request, TablePage page) {
-  Result<TableQuery> query = parse_table_query(request.query, page);
+// A sorted page whose turn has not come yet.
+class WaitsForASort : public http::Later {
+ public:
+  WaitsForASort(std::function<http::Reply()> make, Sorts& sorts)
+      : make_(std::move(make)), sorts_(sorts) {}
+  u64 patience_ms() const override { return kSortPatienceMs; }
+  bool decide(bool last, http::Reply& out) override {
+    if (sorts_.running < Sorts::kMost) {
+      out = make_();
+      return true;
+    }
+    if (last) {
+      out = http::text_reply(
+          503, fmt::format("{} sorted pages are made already; try again", Sorts::kMost));
+      out.fields.emplace_back("Retry-After", "1");
+    }
+    return last;
+  }
+
+ private:
+  std::function<http::Reply()> make_;
+  Sorts& sorts_;
+};
+
+// Whether this table can be sorted like that; a sentence if not.
+std::string unsortable(const shm::TableDefinition& definition, const Order& order, TablePage page) {
+  if (order.by != Order::By::kColumn || view::find_column(definition, order.column)) {
+    return {};
+  }
+  std::vector<std::string> names{"key"};
+  if (page == TablePage::kTables) {
+    names.emplace_back("expiry");
+  }
+  for (const view::Column& column : view::columns_of(definition)) {
+    names.push_back(column.name);
+  }
+  return fmt::format("sort: table {} does not store {}; allowed: {}", cli::escaped(definition.name),
+                     order.column, fmt::join(names, ", "));
+}
+
+http::Reply not_found(std::string_view table) {
+  std::string scratch;
+  return http::text_reply(404,
+                          fmt::format("There is no table '{}'.", escaped_view(table, scratch)));
+}
+
+http::Reply reply_of(live::Segment& segment, Sorts& sorts, const std::string& text,
+                     TablePage page) {
+  Result<TableQuery> query = parse_table_query(text, page);
   if (!query) {
     return http::text_reply(400, query.error().what);
   }
@@ -352,9 +436,7 @@ http::Reply reply_of(live::Segment& segment, const http::Request& request, Table
   if (query->table) {
     const NamedTable* one = find_table(tables, *query->table);
     if (one == nullptr) {
-      std::string scratch;
-      return http::text_reply(
-          404, fmt::format("There is no table '{}'.", escaped_view(*query->table, scratch)));
+      return not_found(*query->table);
     }
     tables = {*one};
   }
@@ -364,9 +446,9 @@ http::Reply reply_of(live::Segment& segment, const http::Request& request, Table
     }
     std::erase_if(tables, [](const NamedTable& table) { return table.info == nullptr; });
   }
-  if (query->cursor) {
+  if (const std::optional<std::pair<u32, u64>> begin = query->begins_in()) {
     const auto at = std::find_if(tables.begin(), tables.end(), [&](const NamedTable& t) {
-      return t.info->id == query->cursor->table && t.info->generation == query->cursor->generation;
+      return t.info->id == begin->first && t.info->generation == begin->second;
     });
     if (at == tables.end()) {
       return http::text_reply(410, "The table of this cursor is gone; begin again without it.");
@@ -374,20 +456,31 @@ http::Reply reply_of(live::Segment& segment, const http::Request& request, Table
     tables.erase(tables.begin(), at);
   }
   http::Reply reply;
+  if (query->sort && !tables.empty()) {
+    if (const std::string why = unsortable(tables[0].info->definition, *query->sort, page);
+        !why.empty()) {
+      return http::text_reply(400, why);
+    }
+    if (sorts.running >= Sorts::kMost) {
+      reply.later = std::make_unique<WaitsForASort>(
+          [&segment, &sorts, text, page] { return reply_of(segment, sorts, text, page); }, sorts);
+      return reply;
+    }
+  }
   reply.type = "application/json";
   reply.fields.emplace_back("LineQ-Daemon", shm::liveness_name(reader->liveness()));
-  reply.stream = std::make_unique<TablesStream>(segment, query.take(), tables);
+  reply.stream = std::make_unique<TablesStream>(segment, query.take(), tables, sorts);
   return reply;
 }
 
 }  // namespace
 
-http::Reply tables_reply(live::Segment& segment, const http::Request& request) {
-  return reply_of(segment, request, TablePage::kTables);
+http::Reply tables_reply(live::Segment& segment, const http::Request& request, Sorts& sorts) {
+  return reply_of(segment, sorts, std::string(request.query), TablePage::kTables);
 }
 
-http::Reply totals_reply(live::Segment& segment, const http::Request& request) {
-  return reply_of(segment, request, TablePage::kTotals);
+http::Reply totals_reply(live::Segment& segment, const http::Request& request, Sorts& sorts) {
+  return reply_of(segment, sorts, std::string(request.query), TablePage::kTotals);
 }
 
 }  // namespace lineq::pages
