@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "daemon/control/entries.h"
 #include "daemon/control/handler.h"
 #include "daemon/haproxy_config.h"
 #include "daemon/net/control_server.h"
@@ -195,8 +196,9 @@ control::HandlerOptions handler_options(const cli::Settings& settings, const shm
 Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, control::Handler& handler,
                                                          const cli::Settings& settings) {
   Result<std::unique_ptr<net::ControlServer>> server = net::ControlServer::listen(
-      loop, {.path = settings.control}, [&](std::string_view line, const control::Caller& caller) {
-        return handler.answer(line, caller, loop.now());
+      loop, {.path = settings.control},
+      [&](std::string_view line, const control::Caller& caller, const auto& reply) {
+        handler.answer(line, caller, loop.now(), reply);
       });
   if (!server && !settings.control_given && server.error().code != ErrorCode::kBusy) {
     cli::log_warning("{}; running without one", server.error().what);
@@ -297,8 +299,14 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   }
   net::PeerNet& net = **opened;
 
-  control::Handler handler(handler_options(settings, writer, std::move(kept.state)),
-                           policy_of(settings), engine.rooms());
+  control::Entries entries(engine, writer);
+  bool shutdown = false;
+  control::HandlerOptions handling = handler_options(settings, writer, std::move(kept.state));
+  handling.entries = [&](const control::Command& command, SegmentMs now, auto done) {
+    entries.run(command, now, done);
+  };
+  handling.stop = [&] { shutdown = true; };
+  control::Handler handler(std::move(handling), policy_of(settings), engine.rooms());
   handler.start(std::move(kept.rooms), settings.rooms, room_implied(settings), loop.now());
   auto control = open_control(loop, handler, settings);
   if (!control) {
@@ -310,6 +318,15 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
     return control.error().code == ErrorCode::kBusy ? cli::kExitNotFound : cli::kExitUsage;
   }
 
+  const auto stop = [&] {
+    cli::log_notice("stopping: {} connections are closed", engine.book().all().size());
+    systemd.send("STOPPING=1");
+    net.close("lineqd stops");
+    if (*control) {
+      (*control)->close();
+    }
+    loop.stop();
+  };
   loop.on_turn = [&] {
     engine.turn(loop.now());
     net.flush();
@@ -325,15 +342,9 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
       (*control)->tick();
     }
     systemd.alive(loop.now());
-  };
-  const auto stop = [&] {
-    cli::log_notice("stopping: {} connections are closed", engine.book().all().size());
-    systemd.send("STOPPING=1");
-    net.close("lineqd stops");
-    if (*control) {
-      (*control)->close();
+    if (shutdown) {
+      stop();
     }
-    loop.stop();
   };
   loop.on_signal(SIGTERM, stop);
   loop.on_signal(SIGINT, stop);

@@ -201,8 +201,8 @@ class Members {
           {std::string(text_of(m.name)), whole ? json_of(m.value) : std::string(text_of(m.value))});
     }
   }
-  void level(std::string_view name, cli::LogLevel& out) {
-    const Value* value = take(name, true);
+  void level(std::string_view name, std::optional<cli::LogLevel>& out) {
+    const Value* value = take(name, false);
     if (value == nullptr) {
       return;
     }
@@ -475,8 +475,8 @@ std::string command_json(const Command& command) {
     json.EndArray();
   } else if (command.kind == CommandKind::kSetEntry || command.kind == CommandKind::kClearTable) {
     put_entry(json, command);
-  } else if (command.kind == CommandKind::kLogLevel) {
-    put(json, "level", text_of(kLevels, command.level));
+  } else if (command.level) {
+    put(json, "level", text_of(kLevels, *command.level));
   }
   if (!command.by.empty()) {
     put(json, "by", command.by);

@@ -16,7 +16,8 @@
 //   {"command":"clear_table","table":"/t"}                 all of it, or "key":"10.0.0.1", or
 //                                                          "filters":["data.gpc0 gt 5", ...];
 //                                                          result {"cleared":12}
-//   {"command":"log_level","level":"debug"}                until the next reload
+//   {"command":"log_level","level":"debug"}                until the next reload; without "level"
+//                                                          only asks; result {"level":"debug"}
 //   {"command":"shutdown"}                                 as SIGTERM
 //
 // Keys of entries are text as shown: cli::escaped(shm::key_text). Tables have the name that goes
@@ -94,10 +95,10 @@ struct Command {
   std::string table;              // set_entry, clear_table
   // ... its key as shown; clear_table: not set = all that the filters leave
   std::optional<std::string> key;
-  std::vector<EntryValue> values;              // set_entry
-  std::optional<u32> expire_ms;                // set_entry; not set: what the table says
-  std::vector<std::string> filters;            // clear_table
-  cli::LogLevel level = cli::LogLevel::kInfo;  // log_level
+  std::vector<EntryValue> values;      // set_entry
+  std::optional<u32> expire_ms;        // set_entry; not set: what the table says
+  std::vector<std::string> filters;    // clear_table
+  std::optional<cli::LogLevel> level;  // log_level; not set: which one is in force
 };
 
 // An Error is one sentence for the sender.

@@ -88,6 +88,23 @@ const cli::RoomSettings* find_in(const std::vector<cli::RoomSettings>& rooms,
   return found == rooms.end() ? nullptr : &*found;
 }
 
+// "olga (uid 1000) for web"
+std::string who(const Caller& caller, std::string_view by) {
+  return fmt::format("{} (uid {}){}{}", caller.user, caller.uid, by.empty() ? "" : " for ",
+                     cli::printable(by));
+}
+
+std::string_view level_in_force() {
+  using cli::LogLevel;
+  for (const LogLevel level :
+       {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kNotice, LogLevel::kWarning}) {
+    if (cli::log_enabled(level)) {
+      return cli::log_level_name(level);
+    }
+  }
+  return cli::log_level_name(LogLevel::kErr);
+}
+
 // "2026-11-22T18:40:00.123Z"
 std::string time_text(u64 realtime_ms) {
   const auto seconds = static_cast<std::time_t>(realtime_ms / 1000);
@@ -259,30 +276,66 @@ std::string Handler::save() const {
 
 // ---- commands ----------------------------------------------------------------------------------
 
-std::string Handler::answer(std::string_view line, const Caller& caller, SegmentMs now) {
+void Handler::answer(std::string_view line, const Caller& caller, SegmentMs now,
+                     const Reply& reply) {
   const Result<Command> command = parse_command(line);
   if (!command) {
-    return answer_json(no(command.error()));
+    return reply(answer_json(no(command.error())));
   }
   if (!policy_.allows(caller, command->kind)) {
     cli::log_warning("control: {} (uid {}) may not {}", caller.user, caller.uid,
                      command_name(command->kind));
-    return answer_json(no(
+    return reply(answer_json(no(
         AnswerCode::kDenied,
         fmt::format("{} (uid {}) may not do that: {} takes root, group lineq-admin{} or an entry "
                     "of control_access",
                     cli::printable(caller.user), caller.uid, command_name(command->kind),
-                    only_asks(command->kind) ? ", group lineq" : "")));
+                    only_asks(command->kind) ? ", group lineq" : ""))));
   }
-  return answer_json(run(*command, caller, now));
+  switch (command->kind) {
+    case CommandKind::kTables:
+    case CommandKind::kPeers:
+    case CommandKind::kSetEntry:
+    case CommandKind::kClearTable:
+      return run_entries(*command, caller, now, reply);
+    case CommandKind::kShutdown:
+      if (!options_.stop) {
+        return reply(answer_json(no(AnswerCode::kUnsupported, "nothing runs that could stop")));
+      }
+      cli::log_notice("shutdown, by {}", who(caller, command->by));
+      reply(answer_json(fine({})));
+      return options_.stop();
+    default:
+      return reply(answer_json(run(*command, caller, now)));
+  }
+}
+
+// Keys may be secrets: the log has numbers.
+void Handler::run_entries(const Command& command, const Caller& caller, SegmentMs now,
+                          const Reply& reply) const {
+  if (!options_.entries) {
+    return reply(answer_json(no(AnswerCode::kUnsupported, "there are no tables here")));
+  }
+  options_.entries(
+      command, now, [command, reply, by = who(caller, command.by)](const Answer& answer) {
+        if (!only_asks(command.kind) && answer.code == AnswerCode::kFine) {
+          cli::log_notice(
+              "table {}: {}{} {}, by {}", cli::printable(command.table), command_name(command.kind),
+              command.key               ? " of one key"
+              : command.filters.empty() ? ""
+                                        : fmt::format(" with {} filters", command.filters.size()),
+              answer.result, by);
+        }
+        reply(answer_json(answer));
+      });
 }
 
 Answer Handler::run(const Command& command, const Caller& caller, SegmentMs now) {
   if (command.kind == CommandKind::kInfo) {
     return info();
   }
-  if (command.kind >= CommandKind::kTables) {
-    return no(AnswerCode::kUnsupported, "this lineqd cannot do that yet");
+  if (command.kind == CommandKind::kLogLevel) {
+    return log_level(command, caller);
   }
   if (rooms_ == nullptr) {
     return no(AnswerCode::kUnsupported,
@@ -324,18 +377,27 @@ Answer Handler::run(const Command& command, const Caller& caller, SegmentMs now)
       return fine({});
     }
     default:
-      break;
+      break;  // see answer()
   }
   return info();
+}
+
+Answer Handler::log_level(const Command& command, const Caller& caller) {
+  if (command.level) {
+    cli::log_notice("log level is {} until the configuration is read again, by {}",
+                    cli::log_level_name(*command.level), who(caller, command.by));
+    cli::set_log_level(*command.level);
+  }
+  return fine(fmt::format(R"({{"level":"{}"}})", level_in_force()));
 }
 
 Answer Handler::info() const {
   return fine(fmt::format(
       R"({{"program":"lineqd","version":"{}","pid":{},"instance":{},"mode":"{}","rooms":{},)"
-      R"("state_dir":{}}})",
+      R"("state_dir":{},"log_level":"{}"}})",
       LINEQ_VERSION, ::getpid(), quoted(options_.instance), options_.mode,
       rooms_ == nullptr ? 0 : rooms_->rooms().size(),
-      options_.state ? quoted(options_.state->path()) : "null"));
+      options_.state ? quoted(options_.state->path()) : "null", level_in_force()));
 }
 
 Answer Handler::all_rooms(SegmentMs now) const {
@@ -508,8 +570,7 @@ Answer Handler::revoke(const Command& command, const Caller& caller, SegmentMs n
 
 std::string Handler::record(const Change& change, const Caller& caller,
                             const std::string& by) const {
-  cli::log_notice("room {}: {}, by {} (uid {}){}{}", change.room, change.told, caller.user,
-                  caller.uid, by.empty() ? "" : " for ", by);
+  cli::log_notice("room {}: {}, by {}", change.room, change.told, who(caller, by));
   if (!options_.state) {
     return {};
   }

@@ -28,6 +28,10 @@ struct HandlerOptions {
   u32 default_capacity = 1;
   std::function<u64()> realtime_ms;          // wall clock, for the log of changes
   std::function<Tick(SegmentMs)> room_time;  // as visitors' deadlines count
+  // tables, peers, set_entry, clear_table: calls `done` once, now or in a later turn (entries.h).
+  using Done = std::function<void(Answer answer)>;
+  std::function<void(const Command& command, SegmentMs now, Done done)> entries;
+  std::function<void()> stop;  // soon, so that the answer still goes out
 };
 
 class Handler {
@@ -43,8 +47,10 @@ class Handler {
   std::size_t reload(const std::vector<cli::RoomSettings>& configured, bool implied, SegmentMs now);
   void set_policy(Policy policy) { policy_ = std::move(policy); }
 
-  // One line to answer one line; both without their ends.
-  std::string answer(std::string_view line, const Caller& caller, SegmentMs now);
+  // One line to answer one line; both without their ends. `reply` is called once, now or in a
+  // later turn.
+  using Reply = std::function<void(std::string line)>;
+  void answer(std::string_view line, const Caller& caller, SegmentMs now, const Reply& reply);
 
  private:
   struct Change {
@@ -56,6 +62,9 @@ class Handler {
   };
 
   Answer run(const Command& command, const Caller& caller, SegmentMs now);
+  void run_entries(const Command& command, const Caller& caller, SegmentMs now,
+                   const Reply& reply) const;
+  static Answer log_level(const Command& command, const Caller& caller);
   Answer info() const;
   Answer all_rooms(SegmentMs now) const;
   Answer put_room(const Command& command, const Caller& caller, SegmentMs now);

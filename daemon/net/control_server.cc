@@ -100,10 +100,12 @@ control::Caller caller_of(int fd) {
 struct ControlServer::Client {
   uv_pipe_t pipe{};
   ControlServer* server = nullptr;
+  u64 number = 0;
   control::Caller caller;
   std::string in;
   bool reading = false;
-  bool ending = false;  // close when the last answer is out
+  bool waiting = false;  // for the reply to its last line
+  bool ending = false;   // close when the last answer is out
   bool closing = false;
   SegmentMs stuck_since = 0;  // 0: it reads
   std::size_t unread = 0;     // at that time
@@ -184,6 +186,7 @@ void ControlServer::accept() {
   uv_pipe_init(loop_.uv(), &client.pipe, 0);
   client.pipe.data = &client;
   client.server = this;
+  client.number = ++accepted_;
   clients_.push_back(std::move(made));
   if (uv_accept(reinterpret_cast<uv_stream_t*>(listener_),
                 reinterpret_cast<uv_stream_t*>(&client.pipe)) != 0) {
@@ -208,7 +211,7 @@ void ControlServer::watch(Client& client) {
   const auto unread = [&] { return uv_stream_get_write_queue_size(stream); };
   std::size_t begin = 0;
   bool line_left = false;
-  while (!client.closing && !client.ending) {
+  while (!client.closing && !client.ending && !client.waiting) {
     const std::size_t end_of_line = client.in.find('\n', begin);
     const bool whole = end_of_line != std::string::npos;
     std::string_view line(client.in);
@@ -231,7 +234,10 @@ void ControlServer::watch(Client& client) {
       line.remove_suffix(1);
     }
     if (!line.empty()) {
-      write(client, answer_(line, client.caller));
+      client.waiting = true;
+      answer_(line, client.caller, [this, number = client.number](std::string answer) {
+        reply(number, std::move(answer));
+      });
     }
   }
   client.in.erase(0, begin);
@@ -244,7 +250,7 @@ void ControlServer::watch(Client& client) {
   if (client.ending && unread() == 0) {
     return end(client);
   }
-  const bool read = !client.ending && !line_left;
+  const bool read = !client.ending && !line_left && !client.waiting;
   if (read == client.reading) {
     return;
   }
@@ -268,6 +274,17 @@ void ControlServer::watch(Client& client) {
         c.in.append(c.server->loop_.read_buffer().data(), static_cast<std::size_t>(n));
         c.server->watch(c);
       });
+}
+
+// More lines are looked at when this one is out.
+void ControlServer::reply(u64 number, std::string line) {
+  const auto found = std::find_if(clients_.begin(), clients_.end(),
+                                  [&](const auto& c) { return c->number == number; });
+  if (found == clients_.end() || (*found)->closing) {
+    return;
+  }
+  (*found)->waiting = false;
+  write(**found, std::move(line));
 }
 
 void ControlServer::write(Client& client, std::string line) {

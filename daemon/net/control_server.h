@@ -29,8 +29,11 @@ struct ControlOptions {
 
 class ControlServer {
  public:
-  // Line in, line out; without their ends.
-  using Answer = std::function<std::string(std::string_view line, const control::Caller& caller)>;
+  // Line in, line out; without their ends. The reply is given once, now or in a later turn; until
+  // then nothing more is read from this client. Nobody hears it if the client is gone.
+  using Reply = std::function<void(std::string line)>;
+  using Answer =
+      std::function<void(std::string_view line, const control::Caller& caller, const Reply& reply)>;
 
   // kBusy: somebody listens there. kNotFound, kSystem: the directory is missing, is not writable,
   // or something else stands there.
@@ -53,6 +56,7 @@ class ControlServer {
   ControlServer(Loop& loop, ControlOptions options, Answer answer);
   Status open();
   void accept();
+  void reply(u64 number, std::string line);
   void write(Client& client, std::string line);
   void watch(Client& client);
   void end(Client& client);
@@ -63,6 +67,7 @@ class ControlServer {
   uv_pipe_t* listener_ = nullptr;  // libuv's until it is closed
   u64 device_ = 0, inode_ = 0;     // of the file, so that only ours is removed
   std::vector<std::unique_ptr<Client>> clients_;
+  u64 accepted_ = 0;
   bool closed_ = false;
 };
 

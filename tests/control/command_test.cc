@@ -35,6 +35,7 @@ TEST(CommandTest, EveryCommandThereAndBack) {
         R"({"command":"clear_table","table":"t","key":"a","by":"web"})",
         R"({"command":"clear_table","table":"t","filters":["data.gpc0 gt 5","data.gpc1 eq 0"]})",
         R"({"command":"log_level","level":"debug"})",
+        R"({"command":"log_level"})",
         R"({"command":"shutdown"})"}) {
     EXPECT_EQ(again(line), line);
   }

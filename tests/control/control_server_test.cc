@@ -70,16 +70,25 @@ class ControlServerTest : public testing::Test {
   void start(ControlOptions options = {}) {
     options.path = path_;
     loop_.emplace([] { return SegmentMs{monotonic_ms()}; });
-    auto server = ControlServer::listen(
-        *loop_, options, [this](std::string_view line, const control::Caller& caller) {
-          caller_ = caller;
-          return line == "much" ? std::string(std::size_t{1} << 20, 'x')
-                                : std::to_string(line.size());
-        });
+    auto server =
+        ControlServer::listen(*loop_, options,
+                              [this](std::string_view line, const control::Caller& caller,
+                                     const ControlServer::Reply& reply) {
+                                caller_ = caller;
+                                if (line == "later") {
+                                  later_ = reply;
+                                  return;
+                                }
+                                reply(line == "much" ? std::string(std::size_t{1} << 20, 'x')
+                                                     : std::to_string(line.size()));
+                              });
     ASSERT_TRUE(server.ok()) << server.error().what;
     server_ = server.take();
     loop_->on_tick = [this] {
       server_->tick();
+      if (later_ && answer_later_.exchange(false)) {
+        std::exchange(later_, nullptr)("at last");
+      }
       if (stop_) {
         server_->close();
         loop_->stop();
@@ -104,7 +113,40 @@ class ControlServerTest : public testing::Test {
   std::atomic<bool> stop_ = false;
   std::thread thread_;
   control::Caller caller_;
+  ControlServer::Reply later_;
+  std::atomic<bool> answer_later_ = false;
 };
+
+TEST_F(ControlServerTest, AnAnswerMayTakeItsTimeAndKeepsItsPlace) {
+  start();
+  const int slow = connect_to(path_);
+  const int other = connect_to(path_);
+  put(slow, "later\nbehind\n");
+  put(other, "abc\n");
+  EXPECT_EQ(line_of(other), "3");  // nobody else waits
+  char c = 0;
+  EXPECT_EQ(::recv(slow, &c, 1, MSG_DONTWAIT), -1);
+  answer_later_ = true;
+  EXPECT_EQ(line_of(slow), "at last");
+  EXPECT_EQ(line_of(slow), "6");
+  ::close(slow);
+  ::close(other);
+}
+
+TEST_F(ControlServerTest, WhoGoesAwayBeforeTheAnswerIsMissedByNobody) {
+  start();
+  const int gone = connect_to(path_);
+  const int stays = connect_to(path_);
+  put(gone, "later\n");
+  put(stays, "x\n");
+  EXPECT_EQ(line_of(stays), "1");
+  ::close(gone);
+  answer_later_ = true;
+  EXPECT_TRUE(test::wait_until([&] { return !answer_later_; }));
+  put(stays, "abc\n");
+  EXPECT_EQ(line_of(stays), "3");
+  ::close(stays);
+}
 
 TEST_F(ControlServerTest, ALineIsAnsweredByALine) {
   start();
@@ -211,7 +253,8 @@ TEST_F(ControlServerTest, WhoNeverReadsIsClosed) {
 TEST_F(ControlServerTest, OnlyADeadSocketIsReplaced) {
   start();
   Loop other([] { return SegmentMs{0}; });
-  const auto answer = [](std::string_view, const control::Caller&) { return std::string(); };
+  const auto answer = [](std::string_view, const control::Caller&,
+                         const ControlServer::Reply& reply) { reply(""); };
   const auto busy = ControlServer::listen(other, {.path = path_}, answer);
   ASSERT_FALSE(busy.ok());
   EXPECT_EQ(busy.error().code, ErrorCode::kBusy);

@@ -10,6 +10,7 @@
 
 #include "tests/control/fake_rooms.h"
 #include "tests/support/instance.h"
+#include "tools/cli/log.h"
 
 namespace lineq::control {
 namespace {
@@ -20,7 +21,10 @@ const Caller kRoot{0, {0}, "root"};
 
 class HandlerTest : public testing::Test {
  protected:
-  void SetUp() override { begin(true); }
+  void SetUp() override {
+    cli::set_log_level(cli::LogLevel::kInfo);
+    begin(true);
+  }
 
   // A daemon's start; `kept` in the directory is what the one before left.
   void begin(bool with_state, const std::vector<cli::RoomSettings>& configured = {},
@@ -45,7 +49,9 @@ class HandlerTest : public testing::Test {
   }
 
   std::string say(std::string_view line, const Caller& caller = kRoot) {
-    return handler_->answer(line, caller, 10'000);
+    std::string said;
+    handler_->answer(line, caller, 10'000, [&](std::string answer) { said = std::move(answer); });
+    return said;
   }
   static bool fine(const std::string& answer) { return answer.starts_with(R"({"ok":true,)"); }
   std::vector<std::string> events() const {
@@ -188,13 +194,18 @@ TEST_F(HandlerTest, OtherModesHaveNoRooms) {
   options.instance = "i";
   options.mode = "agg";
   Handler handler(std::move(options), Policy(100, {}, {}), nullptr);
+  const auto ask = [&](std::string_view line) {
+    std::string said;
+    handler.answer(line, kRoot, 0, [&](std::string answer) { said = std::move(answer); });
+    return said;
+  };
   handler.start({}, {room_called("x")}, false, 0);
   EXPECT_EQ(handler.reload({room_called("x")}, false, 0), 0U);
   EXPECT_EQ(
-      handler.answer(R"({"command":"rooms"})", kRoot, 0),
+      ask(R"({"command":"rooms"})"),
       R"({"ok":false,"code":"unsupported","error":"this lineqd runs in mode agg, which has no rooms; they need service_mode vwr"})");
-  const std::string info = handler.answer(R"({"command":"info"})", kRoot, 0);
-  EXPECT_NE(info.find(R"("instance":"i","mode":"agg","rooms":0,"state_dir":null})"),
+  const std::string info = ask(R"({"command":"info"})");
+  EXPECT_NE(info.find(R"("instance":"i","mode":"agg","rooms":0,"state_dir":null,"log_level":")"),
             std::string::npos)
       << info;
 }
@@ -304,6 +315,59 @@ TEST_F(HandlerTest, WhatCouldNotBeKeptIsSaid) {
   EXPECT_NE(answer.find(R"("warning":"in force until lineqd ends, as it could not be kept: )"),
             std::string::npos)
       << answer;
+}
+
+TEST_F(HandlerTest, EntriesAreAnsweredNowOrLaterAndTheLogHasNoKeys) {
+  HandlerOptions options;
+  std::vector<std::string> asked;
+  HandlerOptions::Done later;
+  options.entries = [&](const Command& command, SegmentMs, HandlerOptions::Done done) {
+    asked.push_back(command_json(command));
+    if (command.kind == CommandKind::kClearTable) {
+      later = std::move(done);
+    } else {
+      done({AnswerCode::kFine, {}, "[]", {}});
+    }
+  };
+  handler_.emplace(std::move(options), Policy(100, {}, {}), nullptr);  // any mode
+  EXPECT_EQ(say(R"({"command":"tables"})"), R"({"ok":true,"result":[]})");
+  EXPECT_EQ(say(R"({"command":"peers"})"), R"({"ok":true,"result":[]})");
+  const std::string clear = R"({"command":"clear_table","table":"t","key":"s3cret"})";
+  std::string said;
+  handler_->answer(clear, kRoot, 10'000, [&](std::string answer) { said = std::move(answer); });
+  EXPECT_EQ(said, "");
+  testing::internal::CaptureStderr();
+  later({AnswerCode::kFine, {}, R"({"cleared":1})", {}});
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(said, R"({"ok":true,"result":{"cleared":1}})");
+  EXPECT_NE(log.find("table t: clear_table of one key {\"cleared\":1}, by root (uid 0)\n"),
+            std::string::npos)
+      << log;
+  EXPECT_EQ(asked.back(), clear);
+  const Caller eve{1000, {5}, "eve"};
+  EXPECT_TRUE(say(clear, eve).starts_with(R"({"ok":false,"code":"denied")"));
+  EXPECT_TRUE(say(R"({"command":"shutdown"})", eve).starts_with(R"({"ok":false,"code":"denied")"));
+  EXPECT_EQ(asked.size(), 3U);
+}
+
+TEST_F(HandlerTest, TheLogLevelChangesAndIsTold) {
+  ASSERT_TRUE(cli::log_enabled(cli::LogLevel::kInfo));
+  EXPECT_EQ(say(R"({"command":"log_level"})"), R"({"ok":true,"result":{"level":"info"}})");
+  EXPECT_EQ(say(R"({"command":"log_level","level":"warning"})"),
+            R"({"ok":true,"result":{"level":"warning"}})");
+  EXPECT_FALSE(cli::log_enabled(cli::LogLevel::kInfo));
+  EXPECT_NE(say(R"({"command":"info"})").find(R"("log_level":"warning"})"), std::string::npos);
+  cli::set_log_level(cli::LogLevel::kInfo);
+}
+
+TEST_F(HandlerTest, AnEndIsAnsweredFirst) {
+  HandlerOptions options;
+  std::string order;
+  options.stop = [&] { order += "stop "; };
+  handler_.emplace(std::move(options), Policy(100, {}, {}), nullptr);
+  handler_->answer(R"({"command":"shutdown"})", kRoot, 10'000,
+                   [&](const std::string& answer) { order += answer + " "; });
+  EXPECT_EQ(order, R"({"ok":true,"result":null} stop )");
 }
 
 }  // namespace

@@ -62,7 +62,9 @@ void run(std::string_view input) {
     input.remove_prefix(end == std::string_view::npos ? input.size() : end + 1);
     as_command(line);
     as_room(line);
-    const std::string answer = handler.answer(line, {0, {}, "root"}, 1000);
+    std::string answer;
+    handler.answer(line, {0, {}, "root"}, 1000,
+                   [&](std::string text) { answer = std::move(text); });
     LINEQ_ASSERT(answer.find('\n') == std::string::npos);
     LINEQ_ASSERT(parse_answer(answer).ok());
     std::set<std::string> names;

@@ -52,8 +52,79 @@ TEST(LineqctlWordsTest, EveryWordIsACommand) {
   EXPECT_EQ(line_of({"remove", "shop"}), R"({"command":"remove_room","name":"shop"})");
 }
 
+TEST(LineqctlWordsTest, EntriesHaveHaproxysWords) {
+  EXPECT_EQ(line_of({"show", "peers"}), R"({"command":"peers"})");
+  EXPECT_EQ(line_of({"show", "tables"}), R"({"command":"tables"})");
+  EXPECT_EQ(line_of({"show", "table"}), R"({"command":"tables"})");
+  EXPECT_EQ(line_of({"tables"}), R"({"command":"tables"})");
+  EXPECT_EQ(line_of({"set", "table", "lq/t", "key", "10.0.0.1", "data.gpc0", "5", "data.gpc[1]",
+                     "007", "expire", "9000"}),
+            R"({"command":"set_entry","table":"lq/t","key":"10.0.0.1",)"
+            R"("values":{"data.gpc0":5,"data.gpc[1]":"007"},"expire_ms":9000})");
+  EXPECT_EQ(line_of({"set", "table", "t", "key", "k"}),
+            R"({"command":"set_entry","table":"t","key":"k","values":{}})");
+  // Bytes that are no text, and what was copied from an output.
+  EXPECT_EQ(line_of({"clear", "table", "t", "key", "a\xff\x1b\\x41"}),
+            R"({"command":"clear_table","table":"t","key":"a\\xff\\x1b\\x41"})");
+  EXPECT_EQ(line_of({"clear", "table", "t"}), R"({"command":"clear_table","table":"t"})");
+  const std::string filtered =
+      R"({"command":"clear_table","table":"t","filters":["data.gpc0 gt 5","data.gpc1 eq 0"]})";
+  EXPECT_EQ(line_of({"clear", "table", "t", "data.gpc0", "gt", "5", "data.gpc1", "eq", "0"}),
+            filtered);
+  EXPECT_EQ(line_of({"clear", "table", "t", "data.gpc0 gt 5", "data.gpc1", "eq", "0"}), filtered);
+  EXPECT_EQ(line_of({"log-level"}), R"({"command":"log_level"})");
+  EXPECT_EQ(line_of({"log-level", "debug"}), R"({"command":"log_level","level":"debug"})");
+  EXPECT_EQ(line_of({"shutdown"}), R"({"command":"shutdown"})");
+}
+
+TEST(LineqctlWordsTest, ARoomMayBeCalledTable) {
+  EXPECT_EQ(line_of({"set", "table", "C=5"}),
+            R"({"command":"change_room","name":"table","change":{"C":"5"}})");
+  EXPECT_EQ(line_of({"set", "table", "C=5", "N=6"}),
+            R"({"command":"change_room","name":"table","change":{"C":"5","N":"6"}})");
+  EXPECT_EQ(line_of({"set", "table", "a=b", "key", "k"}),
+            R"({"command":"set_entry","table":"a=b","key":"k","values":{}})");
+  EXPECT_EQ(line_of({"room", "table"}), R"({"command":"room","name":"table"})");
+}
+
+TEST(LineqctlWordsTest, EveryMistakeAboutEntriesSaysWhatWasMeant) {
+  const std::string set =
+      "set table takes T key K [data.X V]... [expire MS]: lineqctl set table T "
+      "key K [data.X V]... [expire MS]";
+  EXPECT_EQ(line_of({"set", "table"}), set);
+  EXPECT_EQ(line_of({"set", "table", "t", "10.0.0.1"}), set);
+  EXPECT_EQ(line_of({"set", "table", "t", "key"}), set);
+  EXPECT_EQ(line_of({"set", "table", "t", "ptr", "0x5", "data.gpc0", "1"}),
+            "ptr is an address in one HAProxy's memory; name the entry by its key");
+  EXPECT_EQ(line_of({"set", "table", "t", "key", "k", "gpc0", "5"}),
+            "'gpc0' is no data.TYPE followed by a value, as in data.gpc0 5");
+  EXPECT_EQ(line_of({"set", "table", "t", "key", "k", "data.gpc0"}),
+            "data.gpc0: a value is missing");
+  EXPECT_EQ(line_of({"set", "table", "t", "key", "k", "expire", "1h"}),
+            "expire: '1h' is no number of milliseconds, 1 or more");
+  const std::string clear =
+      "clear table takes T [key K | data.X OP V...]: lineqctl clear table T "
+      "[key K | data.X OP V...]";
+  EXPECT_EQ(line_of({"clear"}), clear);
+  EXPECT_EQ(line_of({"clear", "counters"}), clear);
+  EXPECT_EQ(line_of({"clear", "table", "t", "key", "k", "more"}), clear);
+  EXPECT_EQ(line_of({"clear", "table", "t", "data.gpc0", "gt"}),
+            "'data.gpc0 gt' is no condition, as in data.gpc0 gt 5, and no key, as in key 10.0.0.1");
+  EXPECT_EQ(line_of({"show", "table", "t"}), "lineq-dump shows entries: lineq-dump -t t");
+  EXPECT_EQ(line_of({"show", "table", "t", "data.gpc0", "gt", "5"}),
+            "lineq-dump shows entries: lineq-dump -t t data.gpc0 gt 5 (a key: -k KEY)");
+  EXPECT_EQ(line_of({"log-level", "loud"}),
+            "'loud' is no log level; allowed: err, warning, notice, info, debug");
+  EXPECT_EQ(line_of({"log-level", "debig"}),
+            "'debig' is no log level; allowed: err, warning, notice, info, debug; did you mean "
+            "'debug'?");
+  EXPECT_EQ(line_of({"clear", "table", "t"}, true),
+            "--all belongs to revoke; clear table T without more clears all of it");
+}
+
 TEST(LineqctlWordsTest, EveryMistakeSaysWhatWasMeant) {
-  EXPECT_EQ(line_of({}), "a command is missing: rooms, room NAME, pause NAME, ...");
+  EXPECT_EQ(line_of({}),
+            "a command is missing: show peers, show tables, set table, rooms, pause NAME, ...");
   EXPECT_EQ(line_of({"puase", "shop"}), "'puase' is no command; did you mean 'pause'?");
   EXPECT_EQ(line_of({"pause"}), "pause takes NAME: lineqctl pause NAME");
   EXPECT_EQ(line_of({"rooms", "x"}), "rooms takes nothing else: lineqctl rooms");
@@ -93,6 +164,31 @@ TEST(LineqctlOutputTest, RoomsAreATable) {
             "There is no room. Make one: lineqctl create shop host=shop.example C=100\n");
 }
 
+TEST(LineqctlOutputTest, TablesAndPeersAreTables) {
+  EXPECT_EQ(text_of(control::CommandKind::kTables,
+                    R"x([{"table":"/visits","type":"ip","length":4,"used":12,"expire_ms":600000,)x"
+                    R"x("data":["gpc0","http_req_rate(10000)"],"peers":2},)x"
+                    R"x({"table":"t\u001b","type":"string","length":31,"used":1234567,)x"
+                    R"x("expire_ms":0,"data":[],"peers":0}])x"),
+            "TABLE    TYPE           EXPIRE     USED  PEERS  DATA\n"
+            "/visits  ip                10m       12      2  gpc0,http_req_rate(10000)\n"
+            "t\\x1b    string len 31   never  1234567      0\n");
+  EXPECT_EQ(text_of(control::CommandKind::kTables, "[]"),
+            "There is no table: no HAProxy has announced one yet.\n");
+  EXPECT_EQ(
+      text_of(control::CommandKind::kPeers,
+              R"([{"name":"hap1","address":"10.0.0.1:4711","pid":812,"status":"ESTA",)"
+              R"("connected_ms":7300000,"silent_ms":300,"lesson_in":"complete",)"
+              R"("lesson_out":"none","updates_in":5,"updates_out":1000,"lag":0,"tables":3},)"
+              R"({"name":"","address":"10.0.0.22:1","pid":0,"status":"CONN","connected_ms":10,)"
+              R"("silent_ms":10,"lesson_in":"none","lesson_out":"none"}])"),
+      "PEER  ADDRESS        STATUS  TAUGHT US  LEARNED  PID  SINCE  SILENT  IN   OUT  LAG  TABLES\n"
+      "hap1  10.0.0.1:4711  ESTA    complete   none     812     2h    0.3s   5  1000    0       3\n"
+      "-     10.0.0.22:1    CONN    none       none       -   0.0s    0.0s   0     0    0       "
+      "0\n");
+  EXPECT_EQ(text_of(control::CommandKind::kPeers, "[]"), "No HAProxy is connected.\n");
+}
+
 TEST(LineqctlOutputTest, ARoomIsLines) {
   const std::string text = text_of(control::CommandKind::kRoom, std::string(kRoom));
   EXPECT_TRUE(text.starts_with("name: shop\nqueueing_method: fifo\n")) << text;
@@ -104,6 +200,12 @@ TEST(LineqctlOutputTest, WhatWasDoneIsALine) {
   EXPECT_EQ(text_of(control::CommandKind::kAdmit, R"({"admitted":5})"), "5 called\n");
   EXPECT_EQ(text_of(control::CommandKind::kRevoke, R"({"revoked":5})"), "5 ended\n");
   EXPECT_EQ(text_of(control::CommandKind::kRemoveRoom, "null"), "done\n");
+  EXPECT_EQ(text_of(control::CommandKind::kSetEntry, R"({"created":true})"), "made\n");
+  EXPECT_EQ(text_of(control::CommandKind::kSetEntry, R"({"created":false})"), "changed\n");
+  EXPECT_EQ(text_of(control::CommandKind::kClearTable, R"({"cleared":1})"), "1 entry cleared\n");
+  EXPECT_EQ(text_of(control::CommandKind::kClearTable, R"({"cleared":0})"), "0 entries cleared\n");
+  EXPECT_EQ(text_of(control::CommandKind::kLogLevel, R"({"level":"debug"})"), "debug\n");
+  EXPECT_EQ(text_of(control::CommandKind::kShutdown, "null"), "lineqd ends\n");
   EXPECT_EQ(text_of(control::CommandKind::kChangeRoom, std::string(kRoom)),
             "shop: paused, limit 200\n");
   // Whatever comes is shown, and steers no terminal.

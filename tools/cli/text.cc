@@ -78,6 +78,16 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') {
+    return c - '0';
+  }
+  if (c >= 'a' && c <= 'f') {
+    return c - 'a' + 10;
+  }
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 }  // namespace
 
 Utf8 decode_utf8(std::string_view text, std::size_t at) {
@@ -110,6 +120,29 @@ std::string printable(std::string_view text) {
 
 std::string escaped(std::string_view text) {
   return escape(text, true);
+}
+
+std::string unescaped(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 1 < text.size()) {
+      if (text[i + 1] == '\\') {
+        out += '\\';
+        ++i;
+        continue;
+      }
+      const int high = text[i + 1] == 'x' && i + 3 < text.size() ? hex_digit(text[i + 2]) : -1;
+      const int low = high >= 0 ? hex_digit(text[i + 3]) : -1;
+      if (low >= 0) {
+        out += static_cast<char>(high << 4 | low);
+        i += 3;
+        continue;
+      }
+    }
+    out += text[i];
+  }
+  return out;
 }
 
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates) {

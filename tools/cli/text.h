@@ -26,6 +26,9 @@ std::string printable(std::string_view text);
 // for keys and values.
 std::string escaped(std::string_view text);
 
+// The bytes that were escaped: \\ and \xHH; any other backslash stands for itself.
+std::string unescaped(std::string_view text);
+
 // The candidate that `word` was probably meant to be, or "" when none is near.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 

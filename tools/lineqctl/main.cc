@@ -17,6 +17,10 @@ namespace {
 
 constexpr std::string_view kName = "lineqctl";
 constexpr std::string_view kExamples[] = {
+    "lineqctl show peers",
+    "lineqctl set table visits key 10.0.0.1 data.gpc0 5 data.http_req_cnt 0",
+    "lineqctl clear table visits key 10.0.0.1",
+    "lineqctl clear table visits data.gpc0 gt 5",
     "lineqctl rooms",
     "lineqctl create shop host=shop.example C=200 N=60 S=5",
     "lineqctl pause shop",
@@ -49,7 +53,11 @@ int fail(int code, std::string_view what) {
 }
 
 int talk(const std::string& path, const control::Command& command, bool json) {
-  Result<tools::ControlClient> client = tools::ControlClient::connect(path);
+  // Clearing ten million entries takes its time.
+  constexpr int kClearPatienceMs = 600'000;
+  const bool clears = command.kind == control::CommandKind::kClearTable;
+  Result<tools::ControlClient> client = tools::ControlClient::connect(
+      path, clears ? kClearPatienceMs : tools::ControlClient::kPatienceMs);
   if (!client) {
     return fail(client.error().code == ErrorCode::kNotFound ? cli::kExitNotFound : cli::kExitUsage,
                 client.error().what);

@@ -57,7 +57,8 @@ std::string state_of(const Value& room) {
 
 using Row = std::vector<std::string>;
 
-std::string table(const std::vector<Row>& rows, std::size_t left) {
+// The first `left` columns and the last `last` stand left, those between right.
+std::string table(const std::vector<Row>& rows, std::size_t left, std::size_t last = 0) {
   std::vector<std::size_t> widths(rows.front().size());
   for (const Row& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) {
@@ -68,8 +69,8 @@ std::string table(const std::vector<Row>& rows, std::size_t left) {
   for (const Row& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      line += i < left ? fmt::format("{:<{}}  ", row[i], widths[i])
-                       : fmt::format("{:>{}}  ", row[i], widths[i]);
+      line += i < left || i >= row.size() - last ? fmt::format("{:<{}}  ", row[i], widths[i])
+                                                 : fmt::format("{:>{}}  ", row[i], widths[i]);
     }
     text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
@@ -93,6 +94,56 @@ std::string rooms_text(const Value& rooms) {
          waiting == 0 ? "-" : time_text(number(numbers, "oldest_waiter_seconds"))});
   }
   return table(rows, 2);
+}
+
+std::string duration_text(u64 ms) {
+  return ms < 10'000 ? fmt::format("{:.1f}s", static_cast<double>(ms) / 1000)
+                     : time_text(ms / 1000);
+}
+
+std::string tables_text(const Value& tables) {
+  if (tables.Empty()) {
+    return "There is no table: no HAProxy has announced one yet.\n";
+  }
+  std::vector<Row> rows{{"TABLE", "TYPE", "EXPIRE", "USED", "PEERS", "DATA"}};
+  for (const Value& each : tables.GetArray()) {
+    const u64 expire = number(each, "expire_ms");
+    std::string data;
+    if (const Value& labels = at(each, "data"); labels.IsArray()) {
+      for (const Value& label : labels.GetArray()) {
+        data += (data.empty() ? "" : ",") + shown(label);
+      }
+    }
+    const std::string type = shown(at(each, "type"));
+    rows.push_back({shown(at(each, "table")),
+                    type == "string" || type == "binary"
+                        ? fmt::format("{} len {}", type, number(each, "length"))
+                        : type,
+                    expire == 0 ? "never" : duration_text(expire),
+                    std::to_string(number(each, "used")), std::to_string(number(each, "peers")),
+                    std::move(data)});
+  }
+  return table(rows, 2, 1);
+}
+
+std::string peers_text(const Value& peers) {
+  if (peers.Empty()) {
+    return "No HAProxy is connected.\n";
+  }
+  std::vector<Row> rows{{"PEER", "ADDRESS", "STATUS", "TAUGHT US", "LEARNED", "PID", "SINCE",
+                         "SILENT", "IN", "OUT", "LAG", "TABLES"}};
+  for (const Value& each : peers.GetArray()) {
+    const std::string name = shown(at(each, "name"));
+    const u64 pid = number(each, "pid");
+    rows.push_back(
+        {name.empty() ? "-" : name, shown(at(each, "address")), shown(at(each, "status")),
+         shown(at(each, "lesson_in")), shown(at(each, "lesson_out")),
+         pid == 0 ? "-" : std::to_string(pid), duration_text(number(each, "connected_ms")),
+         duration_text(number(each, "silent_ms")), std::to_string(number(each, "updates_in")),
+         std::to_string(number(each, "updates_out")), std::to_string(number(each, "lag")),
+         std::to_string(number(each, "tables"))});
+  }
+  return table(rows, 5);
 }
 
 void lines(const Value& object, std::string_view indent, std::string& text) {
@@ -119,6 +170,25 @@ std::string answer_text(const control::Command& command, const control::Answer& 
   std::string text;
   if (command.kind == CommandKind::kRooms && result.IsArray()) {
     return rooms_text(result);
+  }
+  if (command.kind == CommandKind::kTables && result.IsArray()) {
+    return tables_text(result);
+  }
+  if (command.kind == CommandKind::kPeers && result.IsArray()) {
+    return peers_text(result);
+  }
+  if (command.kind == CommandKind::kSetEntry) {
+    return is_true(result, "created") ? "made\n" : "changed\n";
+  }
+  if (command.kind == CommandKind::kClearTable) {
+    const u64 cleared = number(result, "cleared");
+    return fmt::format("{} {} cleared\n", cleared, cleared == 1 ? "entry" : "entries");
+  }
+  if (command.kind == CommandKind::kLogLevel) {
+    return shown(at(result, "level")) + "\n";
+  }
+  if (command.kind == CommandKind::kShutdown) {
+    return "lineqd ends\n";
   }
   if ((command.kind == CommandKind::kRoom || command.kind == CommandKind::kInfo) &&
       result.IsObject()) {

@@ -9,6 +9,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "tools/cli/log.h"
 #include "tools/cli/room_settings.h"
 #include "tools/cli/text.h"
 
@@ -23,6 +24,10 @@ constexpr auto kVerbs = std::to_array<Verb>({
     {"rooms", "", "all rooms with their numbers"},
     {"room", "NAME", "one room: rules and numbers"},
     {"info", "", "which lineqd answers"},
+    {"peers", "", "the HAProxys as lineqd sees them now"},
+    {"tables", "", "their tables; lineq-dump -t TABLE shows entries"},
+    {"set table", "T key K [data.X V]... [expire MS]", "change or make an entry, on all HAProxys"},
+    {"clear table", "T [key K | data.X OP V...]", "remove entries: one, those that match, all"},
     {"pause", "NAME", "call nobody; sessions go on"},
     {"resume", "NAME", "call visitors again"},
     {"admit", "NAME [N]", "call the next N (1) at once, up to the limit"},
@@ -33,7 +38,17 @@ constexpr auto kVerbs = std::to_array<Verb>({
     {"set", "NAME FIELD=VALUE...", "other rules: C=200 N=60 S=5 queueing_method=random"},
     {"create", "NAME [FIELD=VALUE]...", "a new room"},
     {"remove", "NAME", "send those who wait away and end all sessions"},
+    {"log-level", "[LEVEL]", "err, warning, notice, info or debug, until SIGHUP"},
+    {"shutdown", "", "end lineqd, as SIGTERM does"},
 });
+
+// Words that stand alone.
+constexpr auto kAlone =
+    std::to_array<std::pair<std::string_view, CommandKind>>({{"rooms", CommandKind::kRooms},
+                                                             {"info", CommandKind::kInfo},
+                                                             {"peers", CommandKind::kPeers},
+                                                             {"tables", CommandKind::kTables},
+                                                             {"shutdown", CommandKind::kShutdown}});
 
 Error usage(const Verb& verb) {
   return {ErrorCode::kInvalid,
@@ -153,6 +168,125 @@ Result<Command> message(const Verb& verb, Words words) {
   return change(words[0], "message", text);
 }
 
+Error invalid(std::string what) {
+  return {ErrorCode::kInvalid, std::move(what)};
+}
+
+// A word of the shell as it may stand in JSON: bytes that are no text become \\xHH, which lineqd
+// reads as those bytes. What the user has written so himself stays.
+std::string as_text(const std::string& word) {
+  return cli::printable(word);
+}
+
+// `words` from "table" on, as for HAProxy's command line.
+Result<Command> set_table(const Verb& verb, Words words) {
+  if (words.size() < 4 || words[2] != "key") {
+    return words.size() >= 3 && words[2] == "ptr"
+               ? invalid("ptr is an address in one HAProxy's memory; name the entry by its key")
+               : usage(verb);
+  }
+  Command command;
+  command.kind = CommandKind::kSetEntry;
+  command.table = as_text(words[1]);
+  command.key = as_text(words[3]);
+  for (std::size_t i = 4; i < words.size(); i += 2) {
+    const std::string& word = words[i];
+    const bool expire = word == "expire";
+    if (!expire && !word.starts_with("data.")) {
+      return invalid(fmt::format("'{}' is no data.TYPE followed by a value, as in data.gpc0 5",
+                                 cli::escaped(word)));
+    }
+    if (i + 1 == words.size()) {
+      return invalid(fmt::format("{}: a value is missing", cli::escaped(word)));
+    }
+    const std::string& value = words[i + 1];
+    if (!expire) {
+      command.values.push_back({as_text(word), as_text(value)});
+      continue;
+    }
+    u32 ms = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), ms);
+    if (error != std::errc() || end != value.data() + value.size() || ms == 0) {
+      return invalid(
+          fmt::format("expire: '{}' is no number of milliseconds, 1 or more", cli::escaped(value)));
+    }
+    command.expire_ms = ms;
+  }
+  return command;
+}
+
+Result<Command> clear_table(const Verb& verb, Words words) {
+  if (words.size() < 2 || words[0] != "table") {
+    return usage(verb);
+  }
+  Command command;
+  command.kind = CommandKind::kClearTable;
+  command.table = as_text(words[1]);
+  words = words.subspan(2);
+  if (words.empty()) {
+    return command;
+  }
+  if (words[0] == "ptr") {
+    return invalid("ptr is an address in one HAProxy's memory; name the entry by its key");
+  }
+  if (words[0] == "key") {
+    if (words.size() != 2) {
+      return usage(verb);
+    }
+    command.key = as_text(words[1]);
+    return command;
+  }
+  // A condition may be one word or three.
+  std::string condition;
+  std::size_t parts = 0;
+  for (const std::string& word : words) {
+    condition += (condition.empty() ? "" : " ") + as_text(word);
+    parts += word.find(' ') == std::string::npos ? 1U : 3U;
+    if (parts >= 3) {
+      command.filters.push_back(std::exchange(condition, {}));
+      parts = 0;
+    }
+  }
+  if (!condition.empty()) {
+    return invalid(
+        fmt::format("'{}' is no condition, as in data.gpc0 gt 5, and no key, as in key "
+                    "10.0.0.1",
+                    cli::escaped(condition)));
+  }
+  return command;
+}
+
+Result<Command> log_level(const Verb& verb, Words words) {
+  Command command;
+  command.kind = CommandKind::kLogLevel;
+  if (words.empty()) {
+    return command;
+  }
+  using cli::LogLevel;
+  std::vector<std::string_view> names;
+  for (const LogLevel level :
+       {LogLevel::kErr, LogLevel::kWarning, LogLevel::kNotice, LogLevel::kInfo, LogLevel::kDebug}) {
+    names.push_back(cli::log_level_name(level));
+    if (words[0] == names.back()) {
+      command.level = level;
+    }
+  }
+  if (words.size() > 1) {
+    return usage(verb);
+  }
+  return command.level
+             ? Result<Command>(command)
+             : invalid(fmt::format("'{}' is no log level; allowed: {}{}", cli::escaped(words[0]),
+                                   fmt::join(names, ", "), cli::suggestion(words[0], names)));
+}
+
+// A room may be called `table`: its rules have a '=' where an entry has its table's name.
+bool means_entry(Words words) {
+  return words.size() > 1 && words[0] == "set" && words[1] == "table" &&
+         !(words.size() > 2 && words[2].find('=') != std::string::npos &&
+           (words.size() == 3 || words[3] != "key"));
+}
+
 const Verb* find_verb(std::string_view name) {
   const auto* found =
       std::find_if(kVerbs.begin(), kVerbs.end(), [&](const Verb& v) { return v.name == name; });
@@ -179,9 +313,29 @@ std::span<const Verb> verbs() {
 Result<Command> command_of(Words words, bool all) {
   if (!words.empty() && words[0] == "show") {
     words = words.subspan(1);
+    if (!words.empty() && words[0] == "table") {
+      if (words.size() > 1) {
+        return invalid(fmt::format("lineq-dump shows entries: lineq-dump -t {}{}",
+                                   fmt::join(words.subspan(1), " "),
+                                   words.size() > 2 ? " (a key: -k KEY)" : ""));
+      }
+      return plain(*find_verb("tables"), CommandKind::kTables, {}, 0);
+    }
   }
   if (words.empty()) {
-    return Error{ErrorCode::kInvalid, "a command is missing: rooms, room NAME, pause NAME, ..."};
+    return Error{
+        ErrorCode::kInvalid,
+        "a command is missing: show peers, show tables, set table, rooms, pause NAME, ..."};
+  }
+  if (means_entry(words)) {
+    words = words.subspan(1);
+    return all ? invalid("--all belongs to revoke, not to set table")
+               : set_table(*find_verb("set table"), words);
+  }
+  if (words[0] == "clear") {
+    words = words.subspan(1);
+    return all ? invalid("--all belongs to revoke; clear table T without more clears all of it")
+               : clear_table(*find_verb("clear table"), words);
   }
   const Verb* verb = find_verb(words[0]);
   if (verb == nullptr) {
@@ -196,8 +350,13 @@ Result<Command> command_of(Words words, bool all) {
   if (all && name != "revoke") {
     return Error{ErrorCode::kInvalid, fmt::format("--all belongs to revoke, not to {}", name)};
   }
-  if (name == "rooms" || name == "info") {
-    return plain(*verb, name == "rooms" ? CommandKind::kRooms : CommandKind::kInfo, words, 0);
+  const auto alone = std::find_if(kAlone.begin(), kAlone.end(),
+                                  [&](const auto& each) { return each.first == name; });
+  if (alone != kAlone.end()) {
+    return plain(*verb, alone->second, words, 0);
+  }
+  if (name == "log-level") {
+    return log_level(*verb, words);
   }
   if (name == "room" || name == "remove") {
     return plain(*verb, name == "room" ? CommandKind::kRoom : CommandKind::kRemoveRoom, words, 1);

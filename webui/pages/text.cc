@@ -17,16 +17,6 @@ bool plain(std::string_view text) {
                      [](char c) { return c >= 0x20 && c < 0x7f && c != '\\'; });
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') {
-    return c - '0';
-  }
-  if (c >= 'a' && c <= 'f') {
-    return c - 'a' + 10;
-  }
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 }  // namespace
 
 void append_base64(std::span<const u8> bytes, std::string& out) {
@@ -78,29 +68,6 @@ std::string_view escaped_view(std::string_view bytes, std::string& scratch) {
   }
   scratch = cli::escaped(bytes);
   return scratch;
-}
-
-std::string unescaped(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 1 < text.size()) {
-      if (text[i + 1] == '\\') {
-        out += '\\';
-        ++i;
-        continue;
-      }
-      const int high = text[i + 1] == 'x' && i + 3 < text.size() ? hex_digit(text[i + 2]) : -1;
-      const int low = high >= 0 ? hex_digit(text[i + 3]) : -1;
-      if (low >= 0) {
-        out += static_cast<char>(high << 4 | low);
-        i += 3;
-        continue;
-      }
-    }
-    out += text[i];
-  }
-  return out;
 }
 
 std::string_view key_view(const shm::TableDefinition& definition, std::string_view key,

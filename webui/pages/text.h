@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "shm/entry_view.h"
+#include "tools/cli/text.h"
 
 namespace lineq::pages {
 
@@ -17,8 +18,7 @@ bool base64_decoded(std::string_view text, std::string& out);
 // cli::escaped, without a copy for plain text: valid UTF-8, and different bytes give different
 // text. The result points into `bytes` or `scratch`.
 std::string_view escaped_view(std::string_view bytes, std::string& scratch);
-// The bytes that were escaped: \\ and \xHH; any other backslash stands for itself.
-std::string unescaped(std::string_view text);
+using cli::unescaped;
 
 // The key as people know it (shm::key_text), escaped.
 std::string_view key_view(const shm::TableDefinition& definition, std::string_view key,
