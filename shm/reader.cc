@@ -19,6 +19,8 @@ namespace {
 constexpr u64 kPollMs = 50;
 constexpr u64 kLookAtRootMs = 1000;
 constexpr int kReopenTries = 8;
+constexpr u32 kScanBatch = 16;          // slots copied before the first of them is shown
+constexpr std::size_t kScanAhead = 16;  // slots: memory is on its way before a scan is there
 
 // Text that the writer stores word by word.
 template <std::size_t N>
@@ -117,10 +119,11 @@ u64 Reader::State::high_water(const TableInfo& table) const {
 
 Lookup Reader::State::copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy) {
   const u64* from = this->slot(table, slot);
-  if (from == nullptr) {
-    return Lookup::kAbsent;
-  }
-  const u32 words = table.geometry.used_bytes / 8;
+  return from == nullptr ? Lookup::kAbsent
+                         : copy_from(from, table.geometry.used_bytes / 8, copy.data());
+}
+
+Lookup Reader::State::copy_from(const u64* from, u32 words, u64* copy) {
   const u32* head = reinterpret_cast<const u32*>(from);
   const bool whole = seqlock_read(head[0], [&] {
     copy[0] = u64{load_relaxed(head[1])} << 32;
@@ -536,33 +539,46 @@ bool Reader::scan(const TableInfo& table, Scan& scan, u32 max_slots,
                   const std::function<bool(const EntryView&)>& visit) {
   State& s = *state_;
   const Tick now_tick = tick_of(now());
-  SlotCopy copy;
-  const auto show = [&](u32 slot, bool& busy) {
-    const Lookup copied = s.copy_slot(table, slot, copy);
-    busy = copied == Lookup::kBusy;
-    if (copied != Lookup::kFound) {
-      return true;
-    }
-    const EntryView entry(&table.definition, &table.geometry, copy.data(), slot);
+  const u32 words = table.geometry.used_bytes / 8;
+  const u32 stride = table.geometry.slot_bytes / 8;
+  SlotCopy copies;  // of as many slots as it has room for, up to kScanBatch
+  const u32 batch = std::min(kScanBatch, static_cast<u32>(copies.size()) / words);
+  const auto show = [&](const u64* copy, u32 slot) {
+    const EntryView entry(&table.definition, &table.geometry, copy, slot);
     return !entry.live() || entry.expired(now_tick) || visit(entry);
   };
   const u64 high = s.high_water(table);
-  for (u32 n = 0; n < max_slots && scan.next < high; ++n) {
-    const u32 slot = scan.next++;
-    if (s.slot(table, slot) == nullptr) {
+  for (u32 n = 0; n < max_slots && scan.next < high;) {
+    const u32 k = chunk_of(scan.next);
+    const u64 end = std::min<u64>(chunk_start(k) + chunk_slots(k), high);
+    const u64* from = s.slot(table, scan.next);
+    if (from == nullptr) {
       // No such memory: a damaged bound, or a table that is gone. Nothing of this chunk can be
       // looked at.
-      const u32 k = chunk_of(slot);
-      scan.next = static_cast<u32>(std::min<u64>(chunk_start(k) + chunk_slots(k), high));
+      scan.next = static_cast<u32>(end);
+      ++n;
       continue;
     }
-    bool busy = false;
-    const bool more = show(slot, busy);
-    if (busy) {
-      scan.busy.push_back(slot);
-    }
-    if (!more) {
-      return false;
+    while (n < max_slots && scan.next < end) {
+      // Copied some at a time, then shown: a processor that reads what it has just written, in
+      // other pieces than it was written in, waits.
+      const auto count = static_cast<u32>(std::min<u64>({batch, max_slots - n, end - scan.next}));
+      u32 whole = 0;
+      for (u32 i = 0; i < count; ++i, from += stride) {
+        prefetch(from + kScanAhead * stride);
+        if (State::copy_from(from, words, &copies[std::size_t{i} * words]) == Lookup::kFound) {
+          whole |= 1U << i;
+        }
+      }
+      for (u32 i = 0; i < count; ++i) {
+        ++n;
+        const u32 slot = scan.next++;
+        if ((whole >> i & 1) == 0) {
+          scan.busy.push_back(slot);
+        } else if (!show(&copies[std::size_t{i} * words], slot)) {
+          return false;
+        }
+      }
     }
   }
   if (scan.next < high) {
@@ -570,13 +586,12 @@ bool Reader::scan(const TableInfo& table, Scan& scan, u32 max_slots,
   }
   while (!scan.busy.empty()) {
     const u32 slot = scan.busy.back();
-    bool busy = false;
-    const bool more = show(slot, busy);
-    if (busy) {
+    const Lookup copied = s.copy_slot(table, slot, copies);
+    if (copied == Lookup::kBusy) {
       return false;  // still inside: next step
     }
     scan.busy.pop_back();
-    if (!more) {
+    if (copied == Lookup::kFound && !show(copies.data(), slot)) {
       return false;
     }
   }
