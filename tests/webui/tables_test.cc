@@ -1,5 +1,6 @@
 #include "webui/pages/tables.h"
 
+#include <random>
 #include <set>
 
 #include <rapidjson/document.h>
@@ -7,6 +8,7 @@
 #include "tests/support/acc_segment.h"
 #include "tests/support/process.h"
 #include "tests/webui/pages_test.h"
+#include "tools/view/columns.h"
 
 namespace lineq::pages {
 namespace {
@@ -47,6 +49,62 @@ TEST_F(TablesTest, HasTheOriginalsShape) {
   EXPECT_EQ(tables(),
             R"({"mode":"tables","users":{"expiry":60000,"type":"string","vtypes":"gpc1  ",)"
             R"("entries":[{"id":"YWxpY2U=","key":"alice","value":"1\t"}]}})");
+}
+
+// The same entry by the quick way, and by the general one, which format=v2 takes.
+TEST_F(TablesTest, BothShapesTellTheSame) {
+  const auto all = define(
+      "all", KeyType::kString, 101,
+      {shm::kServerId, shm::kGpt, shm::kGpc, shm::kConnCnt, shm::kHttpReqRate, shm::kBytesInCnt},
+      60'000, 3);
+  std::mt19937_64 random(1);
+  for (std::size_t length = 0; length < 100; ++length) {
+    std::string key(length, 'k');
+    key += std::to_string(length);
+    key.resize(std::min<std::size_t>(key.size(), 100));
+    if (length % 3 == 1) {
+      key[random() % key.size()] = "\"\\\n\xc3\xff\x7f"[random() % 6];
+    }
+    std::vector<u64> cells;
+    for (u32 i = 0; i < all.cells(); ++i) {
+      cells.push_back(random() >> (32 + random() % 32));
+    }
+    set(all, key, cells);
+  }
+  const auto text = json("?table=all");
+  const auto typed = json("?table=all&format=v2");
+  const auto columns = view::columns_of(all);
+  const auto& entries = text["all"]["entries"];
+  const auto& typed_entries = typed["tables"][0]["entries"];
+  ASSERT_EQ(entries.Size(), 100U);
+  ASSERT_EQ(typed_entries.Size(), 100U);
+  for (rapidjson::SizeType i = 0; i < entries.Size(); ++i) {
+    EXPECT_STREQ(entries[i]["id"].GetString(), typed_entries[i]["id"].GetString());
+    EXPECT_STREQ(entries[i]["key"].GetString(), typed_entries[i]["key"].GetString());
+    std::string values;
+    for (const view::Column& column : columns) {
+      const auto& value =
+          typed_entries[i]["values"][std::string(shm::data_type(column.bit).name).c_str()];
+      const auto& element = value.IsArray() ? value[column.element] : value;
+      values += fmt::format("{}\t", element.GetInt64());
+    }
+    // Rates fade between the two answers.
+    const std::string told = entries[i]["value"].GetString();
+    const auto words = [&](const std::string& line) {
+      std::vector<std::string> kept;
+      std::size_t at = 0;
+      for (const view::Column& column : columns) {
+        const std::size_t end = line.find('\t', at);
+        if (column.kind != shm::ValueKind::kRate) {
+          kept.push_back(line.substr(at, end - at));
+        }
+        at = end + 1;
+      }
+      EXPECT_EQ(at, line.size());
+      return kept;
+    };
+    EXPECT_EQ(words(told), words(values));
+  }
 }
 
 TEST_F(TablesTest, ShowsEveryKeyTypeAsPeopleWriteIt) {

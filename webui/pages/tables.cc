@@ -8,6 +8,7 @@
 
 #include "tools/cli/text.h"
 #include "webui/pages/entry_json.h"
+#include "webui/pages/entry_text.h"
 #include "webui/pages/json.h"
 #include "webui/pages/named_tables.h"
 #include "webui/pages/peer_parts.h"
@@ -153,6 +154,7 @@ class TablesStream : public http::Stream {
     const shm::TableDefinition& d = table.definition;
     const shm::TableStats stats = reader.stats(table);
     columns_ = view::columns_of(d);
+    text_ = EntryText(table, columns_);
     Result<view::Filter> filter = view::Filter::bind(query_.conditions, d);
     impossible_ = !filter;  // no such column, so no such entry
     filter_ = filter ? filter.take() : view::Filter();
@@ -322,6 +324,11 @@ class TablesStream : public http::Stream {
   }
 
   void put(shm::Reader& reader, const shm::EntryView& entry, Tick now) {
+    if (!query_.totals && !query_.typed) {
+      if (const std::string_view text = text_.of(entry, now); !text.empty()) {
+        return json_.raw(text);
+      }
+    }
     json_.object();
     if (!query_.totals) {
       write_.id(entry.key());
@@ -358,6 +365,7 @@ class TablesStream : public http::Stream {
   // of the table under way
   shm::Scan scan_;
   EntryJson::Columns columns_;
+  EntryText text_;
   PeerParts parts_;  // of one step: it does not outlive a refresh
   view::Filter filter_;
   bool impossible_ = false;

@@ -12,8 +12,16 @@ namespace lineq::pages {
 
 // RFC 4648, with padding.
 void append_base64(std::span<const u8> bytes, std::string& out);
+// The same to where there is room for base64_bytes() of them; the end.
+char* put_base64(std::span<const u8> bytes, char* to);
+constexpr std::size_t base64_bytes(std::size_t bytes) {
+  return (bytes + 2) / 3 * 4;
+}
 // Without regard to missing padding; false when a character or the length is wrong.
 bool base64_decoded(std::string_view text, std::string& out);
+
+// With quotes; `text` is valid UTF-8.
+void append_json_string(std::string_view text, std::string& out);
 
 // cli::escaped, without a copy for plain text: valid UTF-8, and different bytes give different
 // text. The result points into `bytes` or `scratch`.
