@@ -8,7 +8,7 @@
 //   rooms     waiting rooms, one busy, one paused, one with a hostile name
 //   parts     what two HAProxys have of 10.0.0.7 of per_address, as in mode acc
 //   many N    N HAProxys more, one of them down, and 2 N tables
-//   fill N    table `many` with N entries
+//   fill N    table `many` with N entries, of the values 1 to N
 //   stall     the heartbeat stops
 //   die       the daemon is gone, as after a kill
 //   quit      and nothing is left behind
@@ -181,7 +181,7 @@ class Scene {
   void fill(u32 n) {
     shm::Table& table = *writer_->table_for(many_, writer_->now())->table;
     const shm::ColumnMap columns(many_, table.info());
-    const u64 one = 1;
+    std::array<u64, shm::Table::kBatch> values{};
     std::array<std::string, shm::Table::kBatch> keys;
     std::array<shm::Change, shm::Table::kBatch> changes;
     std::array<shm::Applied, shm::Table::kBatch> applied;
@@ -190,7 +190,8 @@ class Scene {
       for (; batch < keys.size() && i < n; ++batch, ++i) {
         keys.at(batch) = fmt::format("{:036}", i);
         changes.at(batch).key = shm::bytes(keys.at(batch));
-        changes.at(batch).cells = &one;
+        values.at(batch) = i + 1;
+        changes.at(batch).cells = &values.at(batch);
       }
       table.apply(columns, std::span(changes).first(batch), kNoPeer, writer_->now(),
                   std::span(applied).first(batch));

@@ -5,7 +5,8 @@
 Dygraph.PLUGINS = Dygraph.PLUGINS.filter((plugin) => plugin !== Dygraph.Plugins.Legend);
 
 const HOUR_MS = 3600 * 1000;
-const STEP_MS = 5000;  // more is not seen in an hour
+const SPAN_MS = 600 * 1000;  // at least so much is on show, also when little is known
+const STEP_MS = 5000;        // more is not seen in an hour
 
 const compact = new Intl.NumberFormat('en-US', {notation: 'compact', maximumFractionDigits: 1});
 
@@ -56,20 +57,26 @@ class Chart {
   draw() {
     if (this.node.closest('[hidden]') || this.points.length === 0) return;
     if (this.graph) {
-      this.graph.updateOptions({file: this.points});
+      this.graph.updateOptions({file: this.points, dateWindow: this.window()});
       return;
     }
     const names = this.lines.map((l) => l[0]);
     this.graph = new Dygraph(this.node, this.points, {
       labels: ['time', ...names], colors: this.lines.map((l) => colour(l[1])), legend: 'never', strokeWidth: 1.6,
       series: Object.fromEntries(this.lines.filter((l) => l[2]).map((l) => [l[0], {strokePattern: l[2]}])),
-      includeZero: true, axisLabelWidth: 60, gridLineColor: colour('--rule'), axisLineColor: colour('--rule'),
+      dateWindow: this.window(), includeZero: true, axisLabelWidth: 60, gridLineColor: colour('--rule'), axisLineColor: colour('--rule'),
       axes: {y: {axisLabelFormatter: (n) => compact.format(n)}}, interactionModel: {}, rightGap: 12, highlightCircleSize: 3,
       highlightCallback: (event, x, at) => {
         text(this.at, clock(x) + ': ' + at.map((p) => this.words(p.yval) + ' ' + p.name).join(', '));
       },
       unhighlightCallback: () => text(this.at, ''),
     });
+  }
+
+  window() {
+    const [first] = this.points[0];
+    const [last] = this.points.at(-1);
+    return [Math.min(first, last - SPAN_MS), Number(last)];
   }
 
   forget() {

@@ -57,8 +57,7 @@ function goEntries(change) {
 
 function queryOf(params) {
   const query = new URLSearchParams({format: 'v2', table: params.get('entries'), limit: PAGE});
-  for (const name of ['sort', 'cursor']) if (params.get(name)) query.set(name, params.get(name));
-  if (params.get('search')) query.set('key', params.get('search'));
+  for (const name of ['search', 'sort', 'cursor']) if (params.get(name)) query.set(name, params.get(name));
   for (const filter of params.getAll('filter')) {
     const parts = partsOf(filter);
     if (parts) query.append('data.' + parts[1] + '.' + parts[2], parts[3]);
@@ -195,6 +194,7 @@ function showExpiry(row) {
 // `again`: the same page once more, for what has changed meanwhile.
 async function loadEntries(again) {
   const request = ++entries.request;
+  const params = onShow();
   const begun = performance.now();
   entries.waiting = true;
   if (!again) {
@@ -214,6 +214,7 @@ async function loadEntries(again) {
       entries.next = state.next;
       entries.count = t.entries.length;
       entries.used = t.used;
+      entries.matched = params.has('sort') ? t.matched : null;  // else it was not counted to the end
       entries.rows.show(t.entries, (e) => e.id, showRow);
       addresses();
       note = onShowNow();
@@ -250,7 +251,11 @@ function onShowNow() {
       some ? 'There is no entry like this among ' + table + '.' : 'The table is empty.';
   }
   const range = whole.format(first) + '–' + whole.format(first + entries.count - 1);
-  if (some) return range + (entries.next ? ' of those that match' : ', all that match') + '; the table has ' + table;
+  if (some) {
+    const of = entries.matched ? ' of ' + whole.format(entries.matched) + ' that match' :
+      entries.next ? ' of those that match' : entries.page > 1 ? ', the last that match' : ', all that match';
+    return range + of + '; the table has ' + table;
+  }
   return range + ' of ' + table;
 }
 
@@ -533,7 +538,8 @@ $('entry-form').addEventListener('submit', async (event) => {
 });
 $('entry-clear').addEventListener('click', async () => {
   if (!await sure('Clear the entry ' + entryKey + ' of table ' + entries.table +
-                  '? Every HAProxy is told, and what they counted for it is lost.', 'Clear the entry')) return;
+                  '? Its values become 0 on every HAProxy that is connected; one that is away brings it back.',
+                  'Clear the entry')) return;
   changed(await order($('entry-form'), 'DELETE', pathOfEntry(), undefined,
                       (result) => result && result.cleared === 0 ? 'It was gone already.' : 'Cleared.'));
 });

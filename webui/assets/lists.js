@@ -3,7 +3,7 @@
 'use strict';
 
 const FEW = 12;           // so many are overlooked without tools
-const MOST_ROWS = 50;     // at first
+const MOST_ROWS = 20;     // at first
 const MORE_ROWS = 100;    // at a time
 const ORDER_MS = 5000;    // numbers change every second, the order less often
 
@@ -48,8 +48,9 @@ class List {
     this.more.type = 'button';
     this.more.hidden = true;
     this.more.addEventListener('click', () => { this.most += MORE_ROWS; this.again(); });
-    this.table.before(this.tools);
-    this.table.after(this.more);
+    const whole = this.table.closest('.scroll') || this.table;
+    whole.before(this.tools);
+    whole.after(this.more);
   }
 
   // Headings sort once there is something to sort.

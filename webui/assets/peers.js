@@ -97,10 +97,19 @@ function toldNote(t) {
   return words.join(' · ');
 }
 
+const toldList = new List($('told'), toldRows, {
+  noun: ['one of its tables', 'tables'],
+  key: (t) => t.name,
+  words: (t) => t.name + ' ' + toldNote(t),
+  trouble: (t) => toldNote(t) !== '',
+  orders: [(t) => t.name, toldNote, (t) => t.announced_ms, (t) => t.updated_ms, (t) => t.updates],
+});
+
 function routePeer(params) {
   const record = params.has('haproxy') ? Number(params.get('haproxy')) : null;
   if (record === told) return;
   told = record;
+  toldList.sorted = 0;
   if (told === null) $('told-section').hidden = true;
   else toldArrives = true;
 }
@@ -115,7 +124,7 @@ function showTold(s, now, stale) {
   text($('told-name'), 'Tables of ' + (p.label || peerTitle(p)));
   text($('told-note'), p.tables.length > 0 ? '' : 'It has announced no table yet.');
   $('told-scroll').hidden = p.tables.length === 0;
-  toldRows.show(p.tables, (t) => t.name, (row, t) => {
+  toldList.show(p.tables, (row, t) => {
     text(row.name, t.name);
     since(row.announced, t.announced_ms, now);
     since(row.updated, t.updated_ms, now);
@@ -167,7 +176,7 @@ function showPeers(s, now) {
 
 // ---- what is wrong -----------------------------------------------------------------------------
 
-// What many have in common is one sentence.
+// The worst first; what many have in common is one sentence.
 const MANY = 3;
 const ABOUT_MANY = {
   down: 'are down', connecting: 'do not answer yet', silent: 'are silent',
@@ -187,7 +196,8 @@ function peersProblems(s, add) {
       kinds.get(kind).push({p, words});
     });
   }
-  for (const [kind, all] of kinds) {
+  for (const kind of Object.keys(ABOUT_MANY)) {
+    const all = kinds.get(kind) || [];
     if (all.length > MANY) {
       add(kind + ' many', whole.format(all.length) + ' HAProxys ' + ABOUT_MANY[kind] + ': ' +
           listed(all.map((one) => peerTitle(one.p))) + '.', '#peers-title');
