@@ -55,16 +55,16 @@ describe('a million entries', () => {
   });
 
   it('are searched', async () => {
-    await page.getByLabel('Key contains').fill('123456');
+    await page.getByLabel('Key contains').fill('12345');
     await page.getByRole('button', {name: 'Search'}).click();
     await note(page, /match/);
     const found = await keys(page);
-    assert.ok(found.length > 1 && found.every((key) => key.includes('123456')), found.join());
+    assert.ok(found.length > 1 && found.every((key) => key.includes('12345')), found.join());
     await page.getByLabel('Key contains').fill('nobody');
     await page.keyboard.press('Enter');
     await note(page, /no entry like this among 1,000,000/);
     await page.goBack();
-    await until(async () => (await page.getByLabel('Key contains').inputValue()) === '123456', 'the search before');
+    await until(async () => (await page.getByLabel('Key contains').inputValue()) === '12345', 'the search before');
     await page.getByLabel('Key contains').fill('');
     await page.getByRole('button', {name: 'Search'}).click();
     await note(page, /^1–50 of/);

@@ -486,7 +486,7 @@ function showEntry(t) {
     {name: 'expires in', value: e.expires_ms === null ? 'never' : span(e.expires_ms)},
     {name: 'expires at', value: e.expires_ms === null ? '–' : exact(now + e.expires_ms)},
     {name: 'last change', value: span(e.age_ms) + (e.age_ms < 1000 ? '' : ' ago')},
-    {name: 'that was at', value: exact(now - e.age_ms)},
+    {name: 'changed at', value: exact(now - e.age_ms)},
   ] : [];
   entryRows.show(facts, (f) => f.name, (row, f) => {
     text(row.name, f.name);
