@@ -1,5 +1,5 @@
-// What the operator does on the status page, done by a real lineqd, and seen in what it keeps
-// afterwards: rooms made, steered and removed; entries that a HAProxy counted, set and cleared.
+// What the operator does on the status page, done by a real lineqd with a million entries, and seen in
+// what it keeps afterwards: rooms made, steered and removed; entries that a HAProxy counted, set and cleared.
 import assert from 'node:assert/strict';
 import {after, before, describe, it} from 'node:test';
 import {closePage, dressed, launch, LiveStage, openStatus, says, until} from './stage.mjs';
@@ -26,6 +26,10 @@ const asked = async (words, press) => {
   await page.locator('#sure').getByRole('button', {name: press, exact: true}).click();
   await until(async () => !await page.locator('#sure').isVisible(), 'no question any more');
 };
+
+it('begins with a million entries', async () => {
+  await until(async () => Number((await text('#figure-entries')).replaceAll(',', '')) >= 1000000, 'a million');
+});
 
 describe('a waiting room', () => {
   let form;

@@ -36,9 +36,14 @@ async function freePort() {
   return port;
 }
 
-// Ends with this process, however that ends.
+// Ends with this process, however that ends, and leaves no segment behind.
 const children = new Set();
-process.on('exit', () => { for (const child of children) child.kill('SIGKILL'); });
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+  for (const name of readdirSync('/dev/shm')) {
+    if (name.startsWith('lineq.browser-' + process.pid + '-')) rmSync('/dev/shm/' + name, {force: true});
+  }
+});
 
 function run(program, args, env = {}) {
   const child = spawn(program, args, {env: {...process.env, ...env}, stdio: ['pipe', 'pipe', 'pipe']});
@@ -119,18 +124,19 @@ export class Stage {
   }
 }
 
-// A real lineqd with waiting rooms instead of a program that plays one, and a HAProxy that keeps a
-// table with it, when there is a HAProxy.
+// A real lineqd with waiting rooms that takes over a segment with a million entries, and a HAProxy
+// that keeps a table with it, when there is a HAProxy.
 export class LiveStage extends Stage {
   static token = 'open-sesame';
   static haproxy = process.env.LINEQ_HAPROXY || '';
 
-  constructor() { super('LINEQD'); }
   async startScene() {
+    await super.startScene();
+    await this.play('open', 'fill 1000000', 'die');
     this.tcp = await freePort();
     this.http = await freePort();
     writeFileSync(this.tokenFile, LiveStage.token + '\n');
-    this.scene = run(this.program, ['-f', path.join(this.dir, 'lineq.cfg')], {
+    this.daemon = run(need('LINEQD'), ['-f', path.join(this.dir, 'lineq.cfg'), '--feed-log2', '16'], {
       ...this.environment(), SERVICE_MODE: 'vwr', SERVICE_TCP_HOST: '127.0.0.1', SERVICE_TCP_PORT: String(this.tcp)});
     if (LiveStage.haproxy) await this.startHaproxy();
   }
@@ -163,13 +169,11 @@ frontend web
   }
   visit(who) { return fetch('http://127.0.0.1:' + this.http + '/?who=' + encodeURIComponent(who)); }
   async endScene() {
-    for (const child of [this.proxy, this.scene].filter(Boolean)) {
+    for (const child of [this.proxy, this.daemon].filter(Boolean)) {
       child.kill('SIGTERM');
       await child.ended;
     }
-    for (const name of readdirSync('/dev/shm')) {
-      if (name.startsWith('lineq.' + this.instance + '.')) rmSync(path.join('/dev/shm', name));
-    }
+    await super.endScene();
   }
 }
 
