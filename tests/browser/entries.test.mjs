@@ -131,7 +131,18 @@ describe('entries that change', () => {
     const before = await numbers();
     await until(async () => (await numbers()) !== before, 'a change');
     await until(async () => (await page.locator('#entries td.changed').count()) > 0, 'a mark');
-    assert.match(await text(page, '#entries-link'), /live/);
+  });
+
+  it('are asked for where nothing is pushed', async () => {
+    const context = await browser.newContext();
+    const desk = await context.newPage();
+    await desk.routeWebSocket('**/ws?*', (socket) => socket.close());
+    await desk.goto(stage.url + '/status#entries=users&sort=-gpc1');
+    await until(async () => (await text(desk, '#entries-link')) === 'live, by asking again', 'asking');
+    const numbers = async () => (await column(desk, 3)).join();
+    const before = await numbers();
+    await until(async () => (await numbers()) !== before, 'a change');
+    await context.close();
   });
 
   it('are shown one by one, with all that is known', async () => {
@@ -177,9 +188,11 @@ describe('a thousand HAProxys and two thousand tables', () => {
     assert.equal(await page.locator('#tables tbody tr').count(), 20);
     await page.getByRole('button', {name: /^Show 100 more of 984/}).click();
     assert.equal(await page.locator('#peers tbody tr').count(), 120);
+    assert.match(await text(page, '#problems'),
+                 /^10 HAProxys are down: edge-0050 \(10\.9\.0\.50\), edge-0150 .*, edge-0250 .* and 7 more\.$/);
     await page.locator('#problems a').click();
-    await until(() => page.locator('#told-section').isVisible(), 'the one that is down');
-    assert.match(await text(page, '#told-name'), /edge-/);
+    await page.getByRole('button', {name: 'edge-0150'}).click();
+    await until(async () => /edge-0150/.test(await text(page, '#told-name')), 'one that is down');
   });
 
   it('are found by a word and sorted', async () => {

@@ -7,7 +7,7 @@
 //   wrong     tables that are missing or defined otherwise, and impossible values
 //   rooms     waiting rooms, one busy, one paused, one with a hostile name
 //   parts     what two HAProxys have of 10.0.0.7 of per_address, as in mode acc
-//   many N    N HAProxys more, one of them down, and 2 N tables
+//   many N    N HAProxys more, one in a hundred of them down, and 2 N tables
 //   fill N    table `many` with N entries, of the values 1 to N
 //   stall     the heartbeat stops
 //   die       the daemon is gone, as after a kill
@@ -210,7 +210,6 @@ class Scene {
     put(addresses_, key, {49, 0, 15, 18, u64{4} << 20});
   }
 
-  // n HAProxys, and twice as many tables; one of each is in trouble.
   void many(u32 n) {
     busy();
     for (u32 i = 0; i < n; ++i) {
@@ -226,7 +225,9 @@ class Scene {
         std::exit(1);
       }
     }
-    writer_->peer_down(peers_[peers_.size() / 2], writer_->now());
+    for (u32 i = 50; i < n; i += 100) {
+      writer_->peer_down(peers_[i + 4], writer_->now());
+    }
   }
 
   void stall() { beating_ = false; }

@@ -204,7 +204,11 @@ export async function openPage(browser, url, options = {}) {
     if (new URL(asked).host !== new URL(origin).host) page.errors.push('asks elsewhere: ' + asked);
   };
   page.on('request', (r) => { if (/^(http|ws)/.test(r.url())) asks(r.url()); });
-  page.on('websocket', (socket) => asks(socket.url()));
+  page.heard = [];  // what was pushed to it
+  page.on('websocket', (socket) => {
+    asks(socket.url());
+    socket.on('framereceived', (frame) => page.heard.push(frame.payload));
+  });
   await page.goto(url);
   return page;
 }

@@ -59,8 +59,8 @@ function queryOf(params) {
   const query = new URLSearchParams({format: 'v2', table: params.get('entries'), limit: PAGE});
   for (const name of ['search', 'sort', 'cursor']) if (params.get(name)) query.set(name, params.get(name));
   for (const filter of params.getAll('filter')) {
-    const parts = partsOf(filter);
-    if (parts) query.append('data.' + parts[1] + '.' + parts[2], parts[3]);
+    const parts = partsOf(filter);  // what is none is refused, in words
+    query.append('data.' + (parts ? parts[1] + '.' + parts[2] : filter), parts ? parts[3] : '');
   }
   return query.toString();
 }
@@ -176,6 +176,7 @@ function put(td, words, mark) {
 }
 
 function showRow(row, e) {
+  row.gone = false;
   row.until = e.expires_ms === null || e.expires_ms === undefined ? null : Date.now() + e.expires_ms;
   showExpiry(row);
   row.cells.forEach((td, i) => put(td, shownValue(valueOf(e, entries.columns[i])), !row.fresh));
@@ -184,9 +185,10 @@ function showRow(row, e) {
 
 function showExpiry(row) {
   const left = row.until === null ? null : row.until - Date.now();
-  text(row.expiry, left === null ? 'never' : left > 0 ? span(left) : 'expired');
+  const over = row.gone || left !== null && left <= 0;
+  text(row.expiry, row.gone ? 'gone' : over ? 'expired' : left === null ? 'never' : span(left));
   title(row.expiry, left === null ? '' : exact(row.until));
-  flag(row.node, 'over', left !== null && left <= 0);
+  flag(row.node, 'over', over);
 }
 
 // ---- asking ------------------------------------------------------------------------------------
@@ -237,7 +239,8 @@ async function loadEntries(again) {
   flag($('entries-note'), 'alarm', failed);
   text($('entries-note'), note);
   $('entries-first').disabled = entries.page === 1 && !failed;
-  $('entries-back').disabled = entries.page === 1 || entries.cursors[entries.page - 1] === undefined;
+  const before = entries.page - 1;  // unknown of a page that somebody else has found
+  $('entries-back').disabled = before === 0 || before > 1 && entries.cursors[before] === undefined;
   $('entries-next').disabled = !entries.next;
 }
 
@@ -341,10 +344,13 @@ function connect() {
   });
 }
 function heard(news) {
-  if (news.table !== entries.table || !news.entries) return;
-  for (const e of news.entries) {
-    const row = entries.rows.rows.get(e.id);
-    if (row) showRow(row, e);
+  if (news.table !== entries.table) return;
+  const rows = entries.rows.rows;
+  for (const e of news.entries || []) if (rows.has(e.id)) showRow(rows.get(e.id), e);
+  for (const id of news.ids || []) {  // its place stays: nothing jumps
+    if (!rows.has(id)) continue;
+    rows.get(id).gone = true;
+    showExpiry(rows.get(id));
   }
 }
 document.addEventListener('visibilitychange', () => {
@@ -419,7 +425,7 @@ $('entries-first').addEventListener('click', () => {
 });
 $('entries-back').addEventListener('click', () => {
   const page = entries.page - 1;
-  goEntries(page === 1 ? {} : {cursor: entries.cursors[page], page});
+  goEntries(page <= 1 ? {} : {cursor: entries.cursors[page], page});
 });
 $('entries-next').addEventListener('click', () => {
   goEntries({cursor: entries.next, page: entries.page + 1});

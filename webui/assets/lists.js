@@ -7,6 +7,9 @@ const MOST_ROWS = 20;     // at first
 const MORE_ROWS = 100;    // at a time
 const ORDER_MS = 5000;    // numbers change every second, the order less often
 
+// Nothing moves under a pointer (a finger is none) or a focus.
+const HELD = matchMedia('(hover: hover)').matches ? ':hover, :focus-within' : ':focus-within';
+
 class List {
   // `words` of an item are what it is found by; `trouble` is true of those to look at first;
   // `orders` has for every column a function item -> number or text, or null.
@@ -82,7 +85,7 @@ class List {
 
   sort(items) {
     const held = performance.now() - this.sorted < ORDER_MS ||
-      this.table.tBodies[0].matches(':hover, :focus-within');
+      this.table.tBodies[0].matches(HELD);
     if (this.sorted > 0 && held) {  // newcomers at the end
       const place = (item) => this.places.get(this.key(item)) ?? Infinity;
       return items.map((item) => [place(item), item])
