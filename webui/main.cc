@@ -21,11 +21,13 @@
 #include "tools/cli/log.h"
 #include "tools/cli/options.h"
 #include "tools/cli/settings.h"
+#include "webui/live/changes.h"
 #include "webui/live/presence.h"
 #include "webui/live/segment.h"
 #include "webui/net/control_client.h"
 #include "webui/net/server.h"
 #include "webui/pages/legacy.h"
+#include "webui/pages/push.h"
 #include "webui/pages/rooms.h"
 #include "webui/pages/site.h"
 #include "webui/pages/waiting.h"
@@ -73,10 +75,11 @@ webnet::ServerOptions server_options(const cli::Settings& settings, std::size_t 
 // The loop's handles of this program, apart from the server's.
 class Program {
  public:
-  Program(uv_loop_t& loop, live::Segment& segment, pages::Site& site, pages::WaitingRoom& waiting,
-          webnet::ControlClient& control, webnet::Server& server)
+  Program(uv_loop_t& loop, live::Segment& segment, live::Changes& changes, pages::Site& site,
+          pages::WaitingRoom& waiting, webnet::ControlClient& control, webnet::Server& server)
       : loop_(loop),
         segment_(segment),
+        changes_(changes),
         site_(site),
         waiting_(waiting),
         control_(control),
@@ -95,6 +98,9 @@ class Program {
           auto* p = static_cast<Program*>(t->data);
           p->segment_.tick(monotonic_ms());
           p->waiting_.positions().tick(monotonic_ms());
+          if (!p->changes_.tick(monotonic_ms())) {
+            p->server_.begin_work();
+          }
         },
         kTickMs, kTickMs);
     uv_timer_start(
@@ -141,6 +147,7 @@ class Program {
 
   uv_loop_t& loop_;
   live::Segment& segment_;
+  live::Changes& changes_;
   pages::Site& site_;
   pages::WaitingRoom& waiting_;
   webnet::ControlClient& control_;
@@ -177,10 +184,13 @@ int run(const cli::Settings& settings) {
   source.owner_uid = i64{cli::segment_owner(settings)};
   live::Segment segment(std::move(source));
   pages::Site site(segment, connect_hint(settings));
+  live::Changes changes(segment);
+  pages::Push push(segment, changes);
   live::Presence presence;
   pages::WaitingRoom waiting(segment, presence);
   http::Router router;
   site.add_to(router);
+  router.add("/ws", [&](const http::Request& request) { return push.answer(request); });
   router.set_visitors([&](const http::Request& request) { return waiting.answer(request); });
   webnet::ControlClient control(loop, {.path = settings.control});
   presence.set_send([&](std::string line, std::function<void(bool)> done) {
@@ -199,7 +209,10 @@ int run(const cli::Settings& settings) {
   pages::add_legacy(router, {settings.room_table, settings.users_table, settings.session_ms},
                     segment, ask);
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));
-  server.set_work([&] { return waiting.positions().step(); });
+  server.set_work([&] {
+    const bool told = waiting.positions().step();
+    return changes.step() && told;
+  });
   site.set_stats(server.stats());
   if (const Status status = server.listen(); !status) {
     cli::log_err(
@@ -216,7 +229,7 @@ int run(const cli::Settings& settings) {
                     settings.instance, address,
                     server.shared() ? ", shared with another process" : "");
   }
-  Program program(loop, segment, site, waiting, control, server);
+  Program program(loop, segment, changes, site, waiting, control, server);
   program.start();
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);

@@ -1,7 +1,9 @@
 // What a handler answers, and its bytes on the wire. No socket.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -72,6 +74,34 @@ class Events {
   virtual void open(live::Listener& to) = 0;
 };
 
+// The conversation of one WebSocket, for as long as this lives. What there is to say is asked for
+// when the client has taken what was said before: a slow client costs nothing but its place.
+class Messages {
+ public:
+  enum class Next : u8 {
+    kNothing,  // ask again after wake()
+    kLater,    // nothing yet, work is under way: ask again soon
+    kPart,     // `out` goes on in the next part, of the same message
+    kWhole,    // `out` is a message, or the last part of one
+    kBroken,   // a message that was begun cannot be finished: close, and the client may come again
+  };
+
+  Messages() = default;
+  virtual ~Messages() = default;
+  Messages(const Messages&) = delete;
+  Messages& operator=(const Messages&) = delete;
+  Messages(Messages&&) = delete;
+  Messages& operator=(Messages&&) = delete;
+
+  // The connection is upgraded. `wake`: there may be something to say; may be called at any time.
+  virtual void open(std::function<void()> wake) = 0;
+  // Appends about Stream::kBlockBytes of text at most to the empty `out`, within a few
+  // milliseconds.
+  virtual Next next(std::string& out) = 0;
+  // The client said this; an answer closes the conversation: a code (RFC 6455 7.4) and a reason.
+  virtual std::optional<std::pair<u16, std::string>> hear(std::string_view text) = 0;
+};
+
 // Whose events a reply subscribes to (live/broadcast.h).
 enum class Channel : u8 { kNone, kStatus };
 
@@ -84,7 +114,9 @@ struct Reply {
   std::unique_ptr<Stream> stream;    // instead of a body
   Channel channel = Channel::kNone;  // events until one side closes, behind the body
   std::unique_ptr<Events> events;    // the same, for this client alone
-  std::unique_ptr<Later> later;      // instead of all above
+  // With status 101: a WebSocket; `body` is all of the answer's head (http/websocket.h).
+  std::unique_ptr<Messages> messages;
+  std::unique_ptr<Later> later;  // instead of all above
   std::string_view cache_control = "no-store";
 
   std::string_view content() const { return body.empty() ? static_body : std::string_view(body); }

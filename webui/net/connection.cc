@@ -4,6 +4,7 @@
 
 #include "shm/support/clock.h"
 #include "webui/http/sse.h"
+#include "webui/http/websocket.h"
 
 namespace lineq::webnet {
 namespace {
@@ -33,6 +34,14 @@ struct Connection::Exchange {
   std::string leftover;                  // received behind the request being answered
 };
 
+// A WebSocket.
+struct Connection::Socket {
+  http::WebSocket frames;
+  std::unique_ptr<http::Messages> messages;
+  bool in_message = false;  // its last part is not said yet
+  bool pinged = false;      // and nothing heard since
+};
+
 struct Connection::Write {
   uv_write_t request{};
   Connection* connection = nullptr;
@@ -50,6 +59,8 @@ Connection::Connection(Server& server, bool is_unix) : server_(server), unix_(is
   }
   stream()->data = this;
 }
+
+Connection::~Connection() = default;
 
 void Connection::start() {
   if (!unix_) {
@@ -76,6 +87,8 @@ void Connection::close() {
   }
   if (state_ == State::kEvents) {
     --server_.stats_.streams;
+  } else if (state_ == State::kWebSocket) {
+    --server_.stats_.websockets;
   }
   state_ = State::kClosing;
   server_.status_.remove(*this);
@@ -123,6 +136,8 @@ void Connection::on_read(ssize_t n, const char* bytes) {
   }
   if (state_ == State::kReading) {
     consume({bytes, static_cast<std::size_t>(n)});
+  } else if (state_ == State::kWebSocket) {
+    take_frames({bytes, static_cast<std::size_t>(n)});
   }
   // Events and lingering: what the client still says interests nobody.
 }
@@ -179,6 +194,11 @@ void Connection::consume(std::string_view bytes) {
       exchange_.reset();
       continue_reading();
       break;
+    case State::kWebSocket:
+      exchange_.reset();
+      continue_reading();
+      take_frames(bytes);
+      break;
     case State::kReading:
     case State::kLingering:
       continue_reading();
@@ -234,6 +254,12 @@ void Connection::go_on() {
 
 void Connection::deliver(http::Reply reply) {
   Exchange& x = *exchange_;
+  if (reply.messages != nullptr) {
+    if (!server_.stopping_) {
+      return begin_websocket(reply);
+    }
+    reply = http::text_reply(503, "lineq-web ends. Please try again.");
+  }
   x.framing = http::framing_of(reply, x.http11);
   x.keep_alive = x.may_keep_alive && x.framing != http::Framing::kClose && !server_.stopping_;
   std::string head = http::response_head(reply, x.framing, x.keep_alive, realtime_ms());
@@ -271,6 +297,94 @@ void Connection::begin_events(http::Reply& reply, std::string head) {
     events_ = std::move(reply.events);
     events_->open(*this);
   }
+}
+
+void Connection::begin_websocket(http::Reply& reply) {
+  state_ = State::kWebSocket;
+  ++server_.stats_.websockets;
+  socket_ = std::make_unique<Socket>();
+  socket_->messages = std::move(reply.messages);
+  say_frames(std::move(reply.body));
+  if (state_ == State::kWebSocket) {
+    // Through the loop, as all that is said: others are served in between.
+    socket_->messages->open([this] { server_.run_soon(*this); });
+  }
+}
+
+void Connection::take_frames(std::string_view bytes) {
+  if (state_ != State::kWebSocket || bytes.empty()) {
+    return;
+  }
+  Socket& s = *socket_;
+  s.pinged = false;
+  if (writes_ == 0) {
+    deadline_ = uv_now(&server_.loop_) + server_.options_.ping_ms;
+  }
+  std::string out;
+  s.frames.feed(
+      bytes,
+      [&](std::string_view text) -> std::optional<http::Close> {
+        if (auto refused = s.messages->hear(text)) {
+          return http::Close{refused->first, std::move(refused->second)};
+        }
+        return std::nullopt;
+      },
+      out);
+  if (!out.empty()) {
+    say_frames(std::move(out));
+  }
+  if (s.frames.over() && state_ == State::kWebSocket) {
+    end_websocket();
+  }
+}
+
+// Asked for when nothing is on its way: what the client does not take is not even made.
+void Connection::say_next() {
+  Socket& s = *socket_;
+  if (writes_ > 0) {
+    return;
+  }
+  auto job = std::make_unique<Write>();
+  const http::Messages::Next next = s.messages->next(job->second);
+  switch (next) {
+    case http::Messages::Next::kNothing:
+      return;
+    case http::Messages::Next::kLater:
+      return server_.run_soon(*this);
+    case http::Messages::Next::kPart:
+    case http::Messages::Next::kWhole:
+      break;
+    case http::Messages::Next::kBroken: {
+      std::string close;
+      http::append_close({http::kServiceRestart, "the tables were replaced; come again"}, close);
+      say_frames(std::move(close));
+      if (state_ == State::kWebSocket) {
+        end_websocket();
+      }
+      return;
+    }
+  }
+  const bool last = next == http::Messages::Next::kWhole;
+  job->first = http::frame_head(s.in_message ? http::Opcode::kContinuation : http::Opcode::kText,
+                                last, job->second.size());
+  s.in_message = !last;
+  write(std::move(job));
+}
+
+// Whole frames, or the head of the answer.
+void Connection::say_frames(std::string bytes) {
+  auto job = std::make_unique<Write>();
+  job->first = std::move(bytes);
+  write(std::move(job));
+  if (writes_ > 1) {
+    pause_reading();  // who asks must also take the answers
+  }
+}
+
+void Connection::end_websocket() {
+  --server_.stats_.websockets;
+  socket_->messages.reset();
+  linger();
 }
 
 void Connection::answer_error(u16 status, std::string_view text) {
@@ -383,6 +497,15 @@ void Connection::on_written(int status) {
     deadline_ = 0;
     return;
   }
+  if (state_ == State::kWebSocket) {
+    if (writes_ == 0) {
+      deadline_ = uv_now(&server_.loop_) +
+                  (socket_->pinged ? server_.options_.pong_ms : server_.options_.ping_ms);
+      continue_reading();
+      say_next();
+    }
+    return;
+  }
   if (state_ != State::kAnswering) {
     return;
   }
@@ -418,6 +541,9 @@ void Connection::linger() {
 void Connection::resume() {
   if (state_ == State::kAnswering && exchange_->stream != nullptr && writes_ == 0) {
     return next_block();
+  }
+  if (state_ == State::kWebSocket) {
+    return say_next();
   }
   if (state_ != State::kReading) {
     return;
@@ -477,6 +603,15 @@ void Connection::drain() {
       hear(std::make_shared<const std::string>(http::sse_retry(server_.options_.retry_ms)));
       break;
     }
+    case State::kWebSocket: {
+      std::string close;
+      http::append_close({http::kGoingAway, "lineq-web ends; come again"}, close);
+      say_frames(std::move(close));
+      if (state_ == State::kWebSocket) {
+        end_websocket();
+      }
+      break;
+    }
     case State::kAnswering:
     case State::kLingering:
     case State::kClosing:
@@ -495,6 +630,15 @@ void Connection::check_deadline(u64 now) {
       }
       answer_error(408, "The request took too long.");
       break;
+    case State::kWebSocket:
+      if (writes_ == 0) {
+        if (socket_->pinged) {
+          return close();  // it is gone
+        }
+        socket_->pinged = true;
+        return say_frames(http::frame_head(http::Opcode::kPing, true, 0));
+      }
+      [[fallthrough]];
     case State::kAnswering:
     case State::kEvents:
       if (queued() >= last_queue_) {

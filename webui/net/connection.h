@@ -3,6 +3,7 @@
 // kReading -> kAnswering -> kReading (keep-alive) | kLingering -> kClosing
 //             (kAnswering: an answer may be put off for a moment, see http::Later)
 //          -> kEvents -> kClosing
+//          -> kWebSocket -> kLingering
 // Small while nothing happens: parser, buffers and stream exist only during an exchange.
 #pragma once
 
@@ -24,7 +25,7 @@ namespace lineq::webnet {
 class Connection final : public live::Listener {
  public:
   Connection(Server& server, bool is_unix);
-  ~Connection() override = default;
+  ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   Connection(Connection&&) = delete;
@@ -40,8 +41,9 @@ class Connection final : public live::Listener {
 
  private:
   friend class Server;
-  enum class State : u8 { kReading, kAnswering, kEvents, kLingering, kClosing };
+  enum class State : u8 { kReading, kAnswering, kEvents, kWebSocket, kLingering, kClosing };
   struct Exchange;
+  struct Socket;
   struct Write;
 
   void on_read(ssize_t n, const char* bytes);
@@ -51,6 +53,11 @@ class Connection final : public live::Listener {
   void decide(u64 now);  // from Server::ask_held()
   void go_on();          // after an answer that was not given inside consume()
   void begin_events(http::Reply& reply, std::string head);
+  void begin_websocket(http::Reply& reply);
+  void take_frames(std::string_view bytes);
+  void say_next();
+  void say_frames(std::string bytes);
+  void end_websocket();  // a close is said
   void answer_error(u16 status, std::string_view text);
   void send(std::string head, std::string_view body);
   void next_block();
@@ -76,6 +83,7 @@ class Connection final : public live::Listener {
   Connection* after_ = nullptr;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<http::Events> events_;
+  std::unique_ptr<Socket> socket_;
   live::Text lagging_;  // newest event, to be sent when the one under way is out
   u64 deadline_ = 0;
   std::size_t last_queue_ = 0;  // unsent bytes when the deadline was last moved on

@@ -26,6 +26,7 @@ constexpr int kBacklog = 1024;
 constexpr std::size_t kReadBufferBytes = 65536;
 // Event listeners told in one turn of the loop; a request waits for no more than that.
 constexpr std::size_t kSlice = 256;
+constexpr u64 kTurnNs = 5'000'000;
 
 std::string address_text(const sockaddr* address) {
   std::array<char, INET6_ADDRSTRLEN> text{};
@@ -328,9 +329,16 @@ void Server::run_soon(Connection& connection) {
 void Server::run() {
   // What a connection puts off again waits for the next turn. Nobody is deleted in here: that
   // happens in the loop's own phase for closing.
-  for (Connection* connection : std::exchange(soon_, {})) {
-    connection->waiting_ = false;
-    connection->resume();
+  // Nor are all of many served in one turn: a new request waits for kTurnNs at most.
+  std::vector<Connection*> now = std::exchange(soon_, {});
+  const u64 begun = uv_hrtime();
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    if (uv_hrtime() - begun > kTurnNs) {
+      soon_.insert(soon_.begin(), now.begin() + static_cast<std::ptrdiff_t>(i), now.end());
+      break;
+    }
+    now[i]->waiting_ = false;
+    now[i]->resume();
   }
   const bool told = status_.step(kSlice);
   if (work_left_) {

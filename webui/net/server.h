@@ -45,6 +45,8 @@ struct ServerOptions {
   u64 write_ms = 60000;         // without the reader taking a byte
   u64 linger_ms = 2000;         // after an error: for the client to read it
   u64 drain_ms = 10000;         // after stop(): for answers under way
+  u64 ping_ms = 30000;          // a WebSocket silent for so long is asked whether it is there
+  u64 pong_ms = 20000;          // ... and closed when it says nothing for so long
   u64 sweep_ms = 1000;          // how often deadlines are looked at
   u32 retry_ms = 3000;          // told to event readers at stop()
   std::size_t max_held = 1024;  // answers put off at one time; beyond, they are given at once

@@ -45,6 +45,8 @@ void web(Exposition& out, const http::Stats& stats, u64 start_realtime_ms) {
   out.sample({}, stats.connections);
   out.metric("lineq_web_event_streams", "gauge", "open connections that are event streams");
   out.sample({}, stats.streams);
+  out.metric("lineq_web_websockets", "gauge", "open connections that are WebSockets");
+  out.sample({}, stats.websockets);
   out.metric("lineq_web_connections_accepted_total", "counter", "connections taken");
   out.sample({}, stats.accepted);
   out.metric("lineq_web_connections_refused_total", "counter",
