@@ -26,6 +26,7 @@
 #include "webui/live/segment.h"
 #include "webui/net/control_client.h"
 #include "webui/net/server.h"
+#include "webui/pages/keys.h"
 #include "webui/pages/legacy.h"
 #include "webui/pages/push.h"
 #include "webui/pages/rooms.h"
@@ -206,6 +207,7 @@ int run(const cli::Settings& settings) {
                    [&](std::string_view name, const http::Request& request) {
                      return waiting.preview(name, request);
                    });
+  pages::add_keys(router, segment, settings.admin_token_file, ask);
   pages::add_legacy(router, {settings.room_table, settings.users_table, settings.session_ms},
                     segment, ask);
   webnet::Server server(loop, router, server_options(settings, raise_descriptors()));

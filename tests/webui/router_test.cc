@@ -53,6 +53,21 @@ TEST_F(RouterTest, WhatCameThroughAProxyIsAVisitors) {
   }
 }
 
+TEST_F(RouterTest, PathsMayHaveASegmentInBetween) {
+  router_.add_between("/tables/", "/keys/",
+                      [](const Request& r) { return text_reply(200, r.path); });
+  EXPECT_EQ(route("PUT /tables/a%2Fb/keys/c%2F").body, "/tables/a%2Fb/keys/c%2F\n");
+  for (const char* path :
+       {"/tables/a/keys/", "/tables//keys/a", "/tables/a/keys/b/c", "/tables/../keys/a",
+        "/tables/a/keys/.", "/tables/a/b/keys/c", "/tables/keys/a", "/tables/a/keys"}) {
+    EXPECT_EQ(route(std::string("GET ") + path).status, 404) << path;
+  }
+  EXPECT_EQ(route("PUT /tables/a/keys/b", "Via: 1.1 a\r\n").status, 404);
+  router_.add_below("/rooms/", [](const Request&) { return text_reply(200, "room"); });
+  EXPECT_EQ(router_.paths(),
+            (std::vector<std::string>{"/rooms/*", "/rooms/*/*", "/tables", "/tables/*/keys/*"}));
+}
+
 TEST_F(RouterTest, VisitorsHaveAHandlerOfTheirOwn) {
   router_.set_visitors([](const Request& r) { return text_reply(200, r.path); });
   EXPECT_EQ(route("GET /shop").body, "/shop\n");

@@ -1,5 +1,6 @@
 #include "webui/http/router.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace lineq::http {
@@ -18,13 +19,14 @@ int hex_digit(char c) {
   return -1;
 }
 
+bool plain(std::string_view segment) {
+  return !segment.empty() && segment != "." && segment != ".." &&
+         segment.find('/') == std::string_view::npos;
+}
+
 // One or two segments as they are meant: not "", "a//b", "../a", "a/b/c", "a/".
 bool plain_segments(std::string_view rest) {
   const std::size_t slash = rest.find('/');
-  const auto plain = [](std::string_view segment) {
-    return !segment.empty() && segment != "." && segment != ".." &&
-           segment.find('/') == std::string_view::npos;
-  };
   return plain(rest.substr(0, slash)) &&
          (slash == std::string_view::npos || plain(rest.substr(slash + 1)));
 }
@@ -43,6 +45,26 @@ void Router::add_below(std::string_view prefix, Handler handler) {
   below_.emplace_back(prefix, Entry{std::move(handler), true});
 }
 
+void Router::add_between(std::string_view prefix, std::string_view middle, Handler handler) {
+  between_.push_back({prefix, middle, Entry{std::move(handler), true}});
+}
+
+std::vector<std::string> Router::paths() const {
+  std::vector<std::string> all;
+  for (const auto& [path, entry] : paths_) {
+    all.emplace_back(path);
+  }
+  for (const auto& [prefix, entry] : below_) {
+    all.push_back(std::string(prefix) + "*");
+    all.push_back(std::string(prefix) + "*/*");
+  }
+  for (const Between& between : between_) {
+    all.push_back(std::string(between.prefix).append("*").append(between.middle).append("*"));
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
 const Router::Entry* Router::find(std::string_view path) const {
   if (const auto found = paths_.find(path); found != paths_.end()) {
     return &found->second;
@@ -50,6 +72,17 @@ const Router::Entry* Router::find(std::string_view path) const {
   for (const auto& [prefix, entry] : below_) {
     if (path.starts_with(prefix) && plain_segments(path.substr(prefix.size()))) {
       return &entry;
+    }
+  }
+  for (const Between& between : between_) {
+    if (!path.starts_with(between.prefix)) {
+      continue;
+    }
+    const std::string_view rest = path.substr(between.prefix.size());
+    const std::size_t slash = rest.find('/');
+    if (slash != std::string_view::npos && rest.substr(slash).starts_with(between.middle) &&
+        plain(rest.substr(0, slash)) && plain(rest.substr(slash + between.middle.size()))) {
+      return &between.entry;
     }
   }
   return nullptr;

@@ -29,6 +29,11 @@ class Router {
   // Everything below `prefix`, which ends in a slash: one or two segments that are neither empty
   // nor dots. Raw: what a percent-escape in a segment means is the handler's business.
   void add_below(std::string_view prefix, Handler handler);
+  // `prefix` SEGMENT `middle` SEGMENT, both in slashes: "/tables/" and "/keys/". Raw segments, as
+  // above.
+  void add_between(std::string_view prefix, std::string_view middle, Handler handler);
+  // All paths that are answered, a segment that stands for others as `*`: "/tables/*/keys/*".
+  std::vector<std::string> paths() const;
   void set_visitors(Handler handler) { visitors_ = std::move(handler); }
 
   Reply route(const Request& request) const;
@@ -42,6 +47,12 @@ class Router {
 
   std::unordered_map<std::string_view, Entry> paths_;
   std::vector<std::pair<std::string_view, Entry>> below_;
+  struct Between {
+    std::string_view prefix;
+    std::string_view middle;
+    Entry entry;
+  };
+  std::vector<Between> between_;
   Handler visitors_;
 };
 

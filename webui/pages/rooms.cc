@@ -4,16 +4,14 @@
 #include <array>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include <fmt/core.h>
 #include <rapidjson/document.h>
-#include <rapidjson/error/en.h>
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
 
 #include "tools/cli/room_settings.h"
 #include "tools/cli/text.h"
-#include "webui/pages/access.h"
+#include "webui/pages/envelope.h"
 #include "webui/pages/json.h"
 
 namespace lineq::pages {
@@ -28,92 +26,10 @@ constexpr std::string_view kPath = "/waiting_rooms";
 constexpr std::string_view kBelow = "/waiting_rooms/";
 constexpr std::string_view kBy = "the room API";
 
-std::string json_of(const Value& value) {
-  rapidjson::StringBuffer buffer;
-  rapidjson::Writer<rapidjson::StringBuffer> json(buffer);
-  value.Accept(json);
-  return {buffer.GetString(), buffer.GetSize()};
-}
-
-// ---- the envelope ------------------------------------------------------------------------------
-
-std::string notes(std::string_view sentence, u16 code) {
-  if (sentence.empty()) {
-    return "[]";
-  }
-  Json json;
-  json.array();
-  json.object();
-  json.field("code", u64{code});
-  json.field("message", sentence);
-  json.end_object();
-  json.end_array();
-  return json.take();
-}
-
-http::Reply envelope(std::string_view result, std::string_view warning) {
-  return http::json_reply(200,
-                          fmt::format(R"({{"success":true,"errors":[],"messages":{},"result":{}}})",
-                                      notes(warning, 200), result));
-}
-
-http::Reply failure(u16 status, std::string_view sentence) {
-  return http::json_reply(
-      status, fmt::format(R"({{"success":false,"errors":{},"messages":[],"result":null}})",
-                          notes(sentence, status)));
-}
-
-http::Reply only(std::string_view methods) {
-  http::Reply reply = failure(405, fmt::format("only {} is answered here", methods));
-  reply.fields.emplace_back("Allow", methods);
-  return reply;
-}
-
-u16 status_of(control::AnswerCode code) {
-  switch (code) {
-    case control::AnswerCode::kFine:
-      return 200;
-    case control::AnswerCode::kInvalid:
-      return 400;
-    case control::AnswerCode::kNotFound:
-      return 404;
-    case control::AnswerCode::kDenied:
-      return 403;
-    case control::AnswerCode::kUnsupported:
-      return 409;
-    case control::AnswerCode::kFailed:
-      return 500;
-  }
-  return 500;
-}
-
-http::Reply refused(const Error& error) {
-  return failure(error.code == ErrorCode::kExhausted ? 413
-                 : error.code == ErrorCode::kInvalid ? 400
-                                                     : 503,
-                 error.what);
-}
-
-// Asks and puts what `shape` makes of the result into the envelope.
-http::Reply ask_for(const Ask& ask, Command command,
-                    std::function<std::string(rapidjson::Document&)> shape) {
+http::Reply ask_room(const Ask& ask, Command command,
+                     std::function<std::string(rapidjson::Document&)> shape) {
   command.by = kBy;
-  return ask_lineqd(
-      ask, command, [shape = std::move(shape)](const Result<control::Answer>& answer) {
-        if (!answer) {
-          return refused(answer.error());
-        }
-        if (answer->code != control::AnswerCode::kFine) {
-          return failure(status_of(answer->code), answer->error);
-        }
-        rapidjson::Document result;
-        result.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag>(
-            answer->result.data(), answer->result.size());
-        if (result.HasParseError()) {
-          return failure(502, "lineqd's answer cannot be read");
-        }
-        return envelope(shape(result), answer->warning);
-      });
+  return ask_for(ask, command, std::move(shape));
 }
 
 // ---- rooms in answers --------------------------------------------------------------------------
@@ -184,23 +100,6 @@ std::string as_it_is(rapidjson::Document& result) {
 }
 
 // ---- bodies ------------------------------------------------------------------------------------
-
-Status read_object(std::string_view body, rapidjson::Document& document) {
-  if (control::nested_too_deeply(body)) {
-    return Error{ErrorCode::kInvalid, "the body is nested too deeply"};
-  }
-  document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
-                 rapidjson::kParseFullPrecisionFlag>(body.data(), body.size());
-  if (document.HasParseError()) {
-    return Error{ErrorCode::kInvalid,
-                 fmt::format("the body is not JSON at byte {}: {}", document.GetErrorOffset() + 1,
-                             rapidjson::GetParseError_En(document.GetParseError()))};
-  }
-  if (!document.IsObject()) {
-    return Error{ErrorCode::kInvalid, "the body is not a JSON object"};
-  }
-  return {};
-}
 
 std::optional<std::string> text_member(const Value& object, const char* name) {
   if (!object.HasMember(name) || !object[name].IsString()) {
@@ -307,12 +206,12 @@ http::Reply put_room(const std::string& name, rapidjson::Document& body, control
   command.kind = CommandKind::kPutRoom;
   command.how = how;
   command.room = json_of(body);
-  return ask_for(ask, std::move(command), one_room);
+  return ask_room(ask, std::move(command), one_room);
 }
 
 http::Reply collection(const http::Request& request, rapidjson::Document& body, const Ask& ask) {
   if (request.method == Method::kGet || request.method == Method::kHead) {
-    return ask_for(ask, of_room(CommandKind::kRooms, ""), all_rooms);
+    return ask_room(ask, of_room(CommandKind::kRooms, ""), all_rooms);
   }
   return request.method == Method::kPost ? put_room("", body, control::PutHow::kCreate, ask)
                                          : only("GET, HEAD, POST");
@@ -323,16 +222,16 @@ http::Reply single(const http::Request& request, const std::string& name, rapidj
   switch (request.method) {
     case Method::kGet:
     case Method::kHead:
-      return ask_for(ask, of_room(CommandKind::kRoom, name), one_room);
+      return ask_room(ask, of_room(CommandKind::kRoom, name), one_room);
     case Method::kPut:
       return put_room(name, body, control::PutHow::kReplace, ask);
     case Method::kPatch: {
       Command command = of_room(CommandKind::kChangeRoom, name);
       command.room = json_of(body);
-      return ask_for(ask, std::move(command), one_room);
+      return ask_room(ask, std::move(command), one_room);
     }
     case Method::kDelete:
-      return ask_for(ask, of_room(CommandKind::kRemoveRoom, name), [name](rapidjson::Document&) {
+      return ask_room(ask, of_room(CommandKind::kRemoveRoom, name), [name](rapidjson::Document&) {
         Json json;
         json.object();
         json.field("id", name);
@@ -349,8 +248,8 @@ http::Reply act(const std::string& name, rapidjson::Document& body, const Ask& a
   if (!command) {
     return refused(command.error());
   }
-  return ask_for(ask, command.take(),
-                 command->kind == CommandKind::kChangeRoom ? one_room : as_it_is);
+  return ask_room(ask, command.take(),
+                  command->kind == CommandKind::kChangeRoom ? one_room : as_it_is);
 }
 
 }  // namespace
@@ -360,13 +259,8 @@ http::Reply rooms_reply(const http::Request& request, const std::string& token_f
   const bool asks = request.method == Method::kGet || request.method == Method::kHead;
   rapidjson::Document body;
   if (!asks) {
-    if (const Status s = has_token(request, token_file); !s) {
-      const bool none = s.error().code == ErrorCode::kNotFound;
-      http::Reply reply = failure(none ? 403 : 401, s.error().what);
-      if (!none) {
-        reply.fields.emplace_back("WWW-Authenticate", "Bearer realm=\"lineq\"");
-      }
-      return reply;
+    if (std::optional<http::Reply> no = without_token(request, token_file)) {
+      return std::move(*no);
     }
     const bool bodiless = request.method == Method::kDelete && request.body.empty();
     if (const Status s = bodiless ? Status() : read_object(request.body, body); !s) {
@@ -388,7 +282,7 @@ http::Reply rooms_reply(const http::Request& request, const std::string& token_f
     return single(request, name, body, ask);
   }
   if (what == "status") {
-    return asks ? ask_for(ask, of_room(CommandKind::kRoom, name), room_status) : only("GET, HEAD");
+    return asks ? ask_room(ask, of_room(CommandKind::kRoom, name), room_status) : only("GET, HEAD");
   }
   if (what == "actions") {
     return request.method == Method::kPost ? act(name, body, ask) : only("POST");
