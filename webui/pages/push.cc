@@ -13,7 +13,6 @@
 #include "webui/http/router.h"
 #include "webui/http/websocket.h"
 #include "webui/pages/entry_json.h"
-#include "webui/pages/tables.h"
 #include "webui/pages/text.h"
 
 namespace lineq::pages {
@@ -267,7 +266,7 @@ class Push::Subscription final : public http::Messages, public live::Changes::Fo
       http::Request request;
       request.query = query;
       // Without a stream: the table went.
-      stream_ = tables_reply(push_.segment_, request).stream;
+      stream_ = tables_reply(push_.segment_, request, push_.sorts_).stream;
       stream_begun_ = false;
       if (stream_ != nullptr) {
         return stream(out);

@@ -46,6 +46,7 @@
 #include "webui/live/changes.h"
 #include "webui/live/segment.h"
 #include "webui/pages/named_tables.h"
+#include "webui/pages/tables.h"
 
 namespace lineq::pages {
 
@@ -70,6 +71,7 @@ class Push {
 
   live::Segment& segment_;
   live::Changes& changes_;
+  Sorts sorts_;  // none: what is told first is not sorted
   u64 directory_ = 0;
   u64 gone_ = 0;  // +1 when a table went
   std::vector<NamedTable> tables_;
