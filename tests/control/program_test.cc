@@ -195,5 +195,26 @@ TEST_F(RoomProgramsTest, ADirectoryThatCannotBeUsedIsSaid) {
       << none.err();
 }
 
+TEST_F(RoomProgramsTest, TheLogLevelIsTheConfiguredOneAgainAfterAReload) {
+  lineq_.set("LINEQ_LOG_LEVEL", "warning");
+  Process daemon = start();
+  EXPECT_EQ(ctl({"log-level"}).out, "warning\n");
+  EXPECT_EQ(ctl({"log-level", "debug"}).out, "debug\n");
+  EXPECT_EQ(ctl({"log-level"}).out, "debug\n");
+  daemon.signal(SIGHUP);
+  EXPECT_TRUE(wait_until([&] { return ctl({"log-level"}).out == "warning\n"; })) << daemon.err();
+}
+
+TEST_F(RoomProgramsTest, AShutdownIsAnsweredAndEndsAsByTheSignal) {
+  Process daemon = start();
+  const test::Finished end = ctl({"shutdown"});
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(end.out, "lineqd ends\n");
+  EXPECT_EQ(daemon.wait(), 0);
+  EXPECT_NE(daemon.err().find("shutdown, by "), std::string::npos) << daemon.err();
+  EXPECT_NE(daemon.err().find("stopped"), std::string::npos) << daemon.err();
+  EXPECT_EQ(ctl({"shutdown"}).exit_code, 2);
+}
+
 }  // namespace
 }  // namespace lineq

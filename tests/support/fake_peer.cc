@@ -36,6 +36,10 @@ FakePeer::~FakePeer() = default;
 bool FakePeer::connect(Milliseconds patience) {
   disconnect();
   fd_ = connect_tcp(setup_.port);
+  if (setup_.receive_buffer != 0) {
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &setup_.receive_buffer,
+                 sizeof setup_.receive_buffer);
+  }
   if (!fd_.valid()) {
     why_ended_ = "no connection";
     return false;

@@ -49,6 +49,7 @@ struct FakePeerSetup {
   u32 pid = 1;
   bool request_lesson = false;  // ask for everything at once, as a started HAProxy does
   bool keep_rows = true;        // false: only counts, for millions
+  int receive_buffer = 0;       // bytes the system takes before pump() does; 0: as it likes
 };
 
 class FakePeer : private peers::SessionEvents {
