@@ -8,13 +8,13 @@
 namespace lineq::shm {
 namespace {
 
-const TableDefinition kUsers = define("users", KeyType::kString, 37, {kGpc0, kGpc1});
+const TableDefinition kTwoCounters = define("users", KeyType::kString, 37, {kGpc0, kGpc1});
 
 TEST(TableTest, AnUpdateIsThereForReadersWhenApplyReturns) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  const Applied applied = set(table, kUsers, "alice", {3, 4}, writer->now());
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  const Applied applied = set(table, kTwoCounters, "alice", {3, 4}, writer->now());
   EXPECT_EQ(applied.outcome, Outcome::kInserted);
   EXPECT_TRUE(applied.arm);
 
@@ -34,8 +34,8 @@ TEST(TableTest, AnUpdateIsThereForReadersWhenApplyReturns) {
 TEST(TableTest, ColumnsADefinitionLacksAreLeftAlone) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  set(table, kUsers, "k", {1, 2}, 10);
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  set(table, kTwoCounters, "k", {1, 2}, 10);
   set(table, define("users", KeyType::kString, 37, {kGpc1}), "k", {9}, 20);
   const EntryView entry = table.at(*table.find(bytes("k")));
   EXPECT_EQ(entry.value(kGpc0), 1U);
@@ -73,9 +73,10 @@ TEST(TableTest, NoneKeepsTheServerKey) {
 TEST(TableTest, ADeadlineNeverMovesBack) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  set(table, kUsers, "k", {1, 1}, 1000);
-  const Applied shorter = set(table, kUsers, "k", {2, 2}, 2000, kNoPeer, Merge::kOverwrite, 500);
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  set(table, kTwoCounters, "k", {1, 1}, 1000);
+  const Applied shorter =
+      set(table, kTwoCounters, "k", {2, 2}, 2000, kNoPeer, Merge::kOverwrite, 500);
   EXPECT_EQ(shorter.outcome, Outcome::kUpdated);
   EXPECT_EQ(shorter.deadline, 61'000U);
   EXPECT_EQ(table.at(shorter.slot).expire_left_ms(2000), 59'000U);
@@ -84,8 +85,8 @@ TEST(TableTest, ADeadlineNeverMovesBack) {
 TEST(TableTest, AnExpiredEntryStartsANewLife) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  const Applied first = set(table, kUsers, "k", {5, 6}, 1000);
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  const Applied first = set(table, kTwoCounters, "k", {5, 6}, 1000);
   const Applied second =
       set(table, define("users", KeyType::kString, 37, {kGpc1}), "k", {1}, 1000 + 60'000 + 5);
   EXPECT_EQ(second.outcome, Outcome::kInserted);
@@ -107,29 +108,33 @@ TEST(TableTest, TablesWithoutExpiryKeepTheirEntries) {
 TEST(TableTest, ALessonDoesNotOverwriteWhatIsNewer) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  set(table, kUsers, "k", {20, 0}, 10'000);
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  set(table, kTwoCounters, "k", {20, 0}, 10'000);
   // Touched two seconds earlier on the HAProxy that teaches.
-  EXPECT_EQ(set(table, kUsers, "k", {5, 0}, 10'500, kNoPeer, Merge::kIfNewer, 57'500).outcome,
+  EXPECT_EQ(set(table, kTwoCounters, "k", {5, 0}, 10'500, kNoPeer, Merge::kIfNewer, 57'500).outcome,
             Outcome::kKept);
-  EXPECT_EQ(set(table, kUsers, "k", {20, 0}, 10'500, kNoPeer, Merge::kIfNewer, 57'500).outcome,
-            Outcome::kKeptSame);
+  EXPECT_EQ(
+      set(table, kTwoCounters, "k", {20, 0}, 10'500, kNoPeer, Merge::kIfNewer, 57'500).outcome,
+      Outcome::kKeptSame);
   EXPECT_EQ(table.at(*table.find(bytes("k"))).value(kGpc0), 20U);
   // Touched later.
-  EXPECT_EQ(set(table, kUsers, "k", {21, 0}, 12'000, kNoPeer, Merge::kIfNewer, 59'000).outcome,
-            Outcome::kUpdated);
+  EXPECT_EQ(
+      set(table, kTwoCounters, "k", {21, 0}, 12'000, kNoPeer, Merge::kIfNewer, 59'000).outcome,
+      Outcome::kUpdated);
   EXPECT_EQ(table.at(*table.find(bytes("k"))).value(kGpc0), 21U);
-  EXPECT_EQ(set(table, kUsers, "new", {1, 1}, 12'000, kNoPeer, Merge::kIfNewer, 30'000).outcome,
-            Outcome::kInserted);
+  EXPECT_EQ(
+      set(table, kTwoCounters, "new", {1, 1}, 12'000, kNoPeer, Merge::kIfNewer, 30'000).outcome,
+      Outcome::kInserted);
 }
 
 TEST(TableTest, ALessonWithTheSameValuesOnlyMovesTheDeadlineAndTellsNobody) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  set(table, kUsers, "k", {20, 0}, 10'000);
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  set(table, kTwoCounters, "k", {20, 0}, 10'000);
   const u64 tail = writer->feed().tail();
-  const Applied same = set(table, kUsers, "k", {20, 0}, 10'400, kNoPeer, Merge::kIfNewer, 59'900);
+  const Applied same =
+      set(table, kTwoCounters, "k", {20, 0}, 10'400, kNoPeer, Merge::kIfNewer, 59'900);
   EXPECT_EQ(same.outcome, Outcome::kKeptSame);
   EXPECT_EQ(same.deadline, 70'300U);
   EXPECT_EQ(writer->feed().tail(), tail);
@@ -138,12 +143,12 @@ TEST(TableTest, ALessonWithTheSameValuesOnlyMovesTheDeadlineAndTellsNobody) {
 TEST(TableTest, TheRepetitionAfterALessonChangesNothing) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
-  set(table, kUsers, "k", {20, 0}, 10'000);
-  EXPECT_EQ(set(table, kUsers, "k", {3, 0}, 20'000, kNoPeer, Merge::kIfAbsent).outcome,
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  set(table, kTwoCounters, "k", {20, 0}, 10'000);
+  EXPECT_EQ(set(table, kTwoCounters, "k", {3, 0}, 20'000, kNoPeer, Merge::kIfAbsent).outcome,
             Outcome::kKept);
   EXPECT_EQ(table.at(*table.find(bytes("k"))).expire_left_ms(20'000), 50'000U);
-  EXPECT_EQ(set(table, kUsers, "other", {3, 0}, 20'000, kNoPeer, Merge::kIfAbsent).outcome,
+  EXPECT_EQ(set(table, kTwoCounters, "other", {3, 0}, 20'000, kNoPeer, Merge::kIfAbsent).outcome,
             Outcome::kInserted);
 }
 
@@ -164,10 +169,10 @@ TEST(TableTest, RatesAreStoredAsTicksAndAge) {
 TEST(TableTest, FeedNamesSlotOriginAndKind) {
   TempInstance instance;
   auto writer = attach(instance);
-  Table& table = *writer->table_for(kUsers, 0)->table;
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
   const u64 tail = writer->feed().tail();
-  const Applied a = set(table, kUsers, "k", {1, 1}, 10, PeerNo{7});
-  set(table, kUsers, "k", {2, 1}, 11, PeerNo{8});
+  const Applied a = set(table, kTwoCounters, "k", {1, 1}, 10, PeerNo{7});
+  set(table, kTwoCounters, "k", {2, 1}, 11, PeerNo{8});
   table.erase(a.slot, FeedKind::kExpire, kNoPeer, 12);
   EXPECT_EQ(writer->feed().at(tail).kind, FeedKind::kInsert);
   EXPECT_EQ(writer->feed().at(tail).origin, 7U);
@@ -219,11 +224,11 @@ TEST(TableTest, MemoryLimitRefusesAndEverythingElseGoesOn) {
   auto attached = Writer::attach(options);
   ASSERT_TRUE(attached.ok());
   Writer& writer = **attached;
-  Table& table = *writer.table_for(kUsers, 0)->table;
+  Table& table = *writer.table_for(kTwoCounters, 0)->table;
   u64 accepted = 0;
   u64 refused = 0;
   for (u64 i = 0; i < 100'000; ++i) {
-    (set(table, kUsers, fmt::format("key{}", i), {i, 0}, 10).outcome == Outcome::kRefused
+    (set(table, kTwoCounters, fmt::format("key{}", i), {i, 0}, 10).outcome == Outcome::kRefused
          ? refused
          : accepted) += 1;
   }
@@ -231,8 +236,8 @@ TEST(TableTest, MemoryLimitRefusesAndEverythingElseGoesOn) {
   EXPECT_GT(refused, 1000U);
   // A slot that becomes free serves the next newcomer.
   table.erase(*table.find(bytes("key7")), FeedKind::kErase, kNoPeer, 11);
-  EXPECT_EQ(set(table, kUsers, "newcomer", {1, 1}, 12).outcome, Outcome::kInserted);
-  EXPECT_EQ(set(table, kUsers, "another", {1, 1}, 12).outcome, Outcome::kRefused);
+  EXPECT_EQ(set(table, kTwoCounters, "newcomer", {1, 1}, 12).outcome, Outcome::kInserted);
+  EXPECT_EQ(set(table, kTwoCounters, "another", {1, 1}, 12).outcome, Outcome::kRefused);
   EXPECT_EQ(findings(instance), "");
 }
 

@@ -11,17 +11,17 @@
 namespace lineq::shm {
 namespace {
 
-const TableDefinition kUsers = define("users", KeyType::kString, 37, {kGpc1, kServerKey});
+const TableDefinition kWithServerKey = define("users", KeyType::kString, 37, {kGpc1, kServerKey});
 
 // A dead segment with 2000 entries, and write access to its objects as a vandal would have.
 class VerifyTest : public testing::Test {
  protected:
   void SetUp() override {
     auto writer = attach(instance_);
-    Table& table = *writer->table_for(kUsers, 0)->table;
+    Table& table = *writer->table_for(kWithServerKey, 0)->table;
     for (u64 i = 0; i < 2000; ++i) {
-      set(table, kUsers, fmt::format("key{}", i), {i, writer->intern(fmt::format("s{}", i % 7))},
-          writer->now());
+      set(table, kWithServerKey, fmt::format("key{}", i),
+          {i, writer->intern(fmt::format("s{}", i % 7))}, writer->now());
     }
     for (u64 i = 0; i < 50; ++i) {
       table.erase(*table.find(bytes(fmt::format("key{}", i))), FeedKind::kErase, kNoPeer, 10);

@@ -12,11 +12,11 @@
 namespace lineq::shm {
 namespace {
 
-const TableDefinition kUsers = define("users", KeyType::kString, 37, {kGpc1});
+const TableDefinition kVisitors = define("users", KeyType::kString, 37, {kGpc1});
 
 void fill(Table& table, u64 entries) {
   for (u64 i = 0; i < entries; ++i) {
-    ASSERT_EQ(set(table, kUsers, fmt::format("key{}", i), {i}, 10).outcome, Outcome::kInserted);
+    ASSERT_EQ(set(table, kVisitors, fmt::format("key{}", i), {i}, 10).outcome, Outcome::kInserted);
   }
 }
 
@@ -33,7 +33,7 @@ TEST(WriterTest, ObjectsAreReadableByTheGroupOnlyWhateverTheUmask) {
   TempInstance instance;
   const mode_t before = ::umask(0);
   auto writer = attach(instance);
-  (void)writer->table_for(kUsers, 0);
+  (void)writer->table_for(kVisitors, 0);
   ::umask(before);
   EXPECT_GE(instance.objects().size(), 5U);
   for (const auto& path : instance.objects()) {
@@ -45,7 +45,7 @@ TEST(WriterTest, ACleanStopKeepsEverything) {
   TempInstance instance;
   {
     auto writer = attach(instance);
-    fill(*writer->table_for(kUsers, 0)->table, 50'000);
+    fill(*writer->table_for(kVisitors, 0)->table, 50'000);
     writer->stop();
   }
   auto writer = attach(instance);
@@ -61,7 +61,7 @@ TEST(WriterTest, ACleanStopKeepsEverything) {
   EXPECT_EQ(findings(instance), "");
   // And goes on growing from there.
   for (u64 i = 50'000; i < 120'000; ++i) {
-    ASSERT_EQ(set(table, kUsers, fmt::format("key{}", i), {i}, 10).outcome, Outcome::kInserted);
+    ASSERT_EQ(set(table, kVisitors, fmt::format("key{}", i), {i}, 10).outcome, Outcome::kInserted);
   }
   EXPECT_EQ(findings(instance), "");
 }
@@ -70,7 +70,7 @@ TEST(WriterTest, FreedSlotsAreFoundAgainAfterARestart) {
   TempInstance instance;
   {
     auto writer = attach(instance);
-    Table& table = *writer->table_for(kUsers, 0)->table;
+    Table& table = *writer->table_for(kVisitors, 0)->table;
     fill(table, 2000);
     for (u64 i = 0; i < 500; ++i) {
       table.erase(*table.find(bytes(fmt::format("key{}", i))), FeedKind::kErase, kNoPeer, 11);
@@ -80,7 +80,7 @@ TEST(WriterTest, FreedSlotsAreFoundAgainAfterARestart) {
   Table& table = *writer->table(writer->tables()[0]);
   EXPECT_EQ(table.live(), 1500U);
   for (u64 i = 0; i < 500; ++i) {
-    set(table, kUsers, fmt::format("new{}", i), {i}, 12);
+    set(table, kVisitors, fmt::format("new{}", i), {i}, 12);
   }
   EXPECT_EQ(table.high_water(), 2000U);
   EXPECT_EQ(findings(instance), "");
@@ -90,7 +90,7 @@ TEST(WriterTest, AForeignLayoutIsRetiredAndReadersFollow) {
   TempInstance instance;
   {
     auto writer = attach(instance);
-    fill(*writer->table_for(kUsers, 0)->table, 100);
+    fill(*writer->table_for(kVisitors, 0)->table, 100);
   }
   auto reader = Reader::open(instance.source());
   ASSERT_TRUE(reader.ok());
@@ -116,7 +116,7 @@ TEST(WriterTest, ALostObjectIsDamageNotACrash) {
   TempInstance instance;
   {
     auto writer = attach(instance);
-    fill(*writer->table_for(kUsers, 0)->table, 100);
+    fill(*writer->table_for(kVisitors, 0)->table, 100);
   }
   const auto objects = instance.objects();
   for (const auto& path : objects) {

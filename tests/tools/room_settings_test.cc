@@ -15,7 +15,7 @@ std::string mistake(std::string_view json) {
   return status ? "no mistake" : status.error().what;
 }
 
-constexpr std::string_view kEverything =
+constexpr std::string_view kWholeRoom =
     R"({"name":"shop_example_com_","description":"the shop","host":"shop.example.com","path":"/buy",)"
     R"("additional_routes":[{"host":"www.example.com","path":"/"},{"host":"","path":"/sale"}],)"
     R"("total_active_users":200,"new_users_per_minute":60,"session_duration":0.5,)"
@@ -26,7 +26,7 @@ constexpr std::string_view kEverything =
 
 TEST(RoomSettingsTest, AllFieldsThereAndBack) {
   RoomSettings room;
-  const Status status = read_room(kEverything, room);
+  const Status status = read_room(kWholeRoom, room);
   ASSERT_TRUE(status.ok()) << status.error().what;
   EXPECT_EQ(room.name, "shop_example_com_");
   EXPECT_EQ(room.path, "/buy");
@@ -46,7 +46,7 @@ TEST(RoomSettingsTest, AllFieldsThereAndBack) {
   EXPECT_EQ(room.message, "Grüße \"an\" alle");
   EXPECT_EQ(room.template_path, "/etc/lineq/page.html");
   EXPECT_EQ(room.language, "de-DE");
-  EXPECT_EQ(room_json(room), kEverything);
+  EXPECT_EQ(room_json(room), kWholeRoom);
 }
 
 TEST(RoomSettingsTest, WhatTheDefaultsShowReadsAsTheDefaults) {
@@ -61,7 +61,7 @@ TEST(RoomSettingsTest, WhatTheDefaultsShowReadsAsTheDefaults) {
 
 TEST(RoomSettingsTest, FieldsThatAreNotThereStay) {
   RoomSettings room;
-  ASSERT_TRUE(read_room(kEverything, room).ok());
+  ASSERT_TRUE(read_room(kWholeRoom, room).ok());
   ASSERT_TRUE(read_room(R"({"total_active_users": "7", "QUEUE_ALL": "off"})", room).ok());
   EXPECT_EQ(room.capacity, 7U);
   EXPECT_FALSE(room.queue_all);
