@@ -42,6 +42,7 @@ const entries = {
   columns: [], columnsText: '', rows: null,
   next: null, count: 0, used: 0,
   request: 0, asked: 0, cost: 0, waiting: false, stale: false,
+  asking: null,                         // ends the request under way: the next one overtakes it
 };
 
 // The address of the same entries, but for what `change` says; from the first page, unless told.
@@ -87,8 +88,14 @@ function routeEntries(params) {
   }
   const newQuery = query !== entries.query;
   entries.query = query;
-  if (table === null) follow(null);
-  else if (newQuery) loadEntries(false);
+  if (table === null) {
+    follow(null);
+    ++entries.request;
+    if (entries.asking) entries.asking.abort();
+    entries.waiting = false;
+  } else if (newQuery) {
+    loadEntries(false);
+  }
   if (another && table !== null && key === null) arrive($('entries-section'), $('entries-title'));
   routeEntry(key);
 }
@@ -198,15 +205,19 @@ async function loadEntries(again) {
   const request = ++entries.request;
   const params = onShow();
   const begun = performance.now();
+  if (entries.asking) entries.asking.abort();
+  const asking = entries.asking = new AbortController();
+  const patience = setTimeout(() => asking.abort(), PATIENCE_MS);
   entries.waiting = true;
   if (!again) {
     $('entries-scroll').classList.add('waiting');
-    text($('entries-note'), 'looking …');
+    const t = latest && latest.tables.find((one) => one.name === entries.table);
+    text($('entries-note'), 'looking' + (t ? ' through ' + entriesOf(t.entries) : '') + ' …');
   }
   let note = '';
   let failed = true;
   try {
-    const answer = await fetch('/tables?' + entries.query, {cache: 'no-store', signal: AbortSignal.timeout(PATIENCE_MS)});
+    const answer = await fetch('/tables?' + entries.query, {cache: 'no-store', signal: asking.signal});
     if (answer.ok) {
       const state = await answer.json();
       if (request !== entries.request) return;
@@ -227,6 +238,7 @@ async function loadEntries(again) {
   } catch {
     note = 'lineq-web did not answer.';
   }
+  clearTimeout(patience);
   if (request !== entries.request) return;
   entries.waiting = false;
   entries.asked = performance.now();
