@@ -130,3 +130,67 @@ describe('a waiting room', () => {
     await until(() => page.locator('#make-section').isVisible(), 'the form');
   });
 });
+
+describe('an entry that a HAProxy counted', {skip: LiveStage.haproxy === '' && 'HAProxy is not here'}, () => {
+  let form;
+  const values = () => page.locator('#entry-values').textContent();
+  const kept = async (key) => (await (await fetch(
+    stage.url + '/tables?format=v2&table=clients&key=' + encodeURIComponent(key))).json()).tables[0].entries[0];
+
+  before(async () => {
+    await stage.visit('alice');
+    await page.goto(stage.url + '/status#entries=clients&key=alice');
+    await until(async () => /gpc0[1-9]/.test(await values()), 'what HAProxy counted');
+    form = page.locator('#entry-form');
+  });
+
+  it('is set', async () => {
+    await form.getByLabel('Admin token').fill('');
+    await form.getByLabel('Set').selectOption('gpc0');
+    await form.getByLabel('to', {exact: true}).fill('40');
+    await form.getByRole('button', {name: 'Set the value'}).click();
+    await answers(form, /token is missing/);
+    await form.getByLabel('Admin token').fill('wrong');
+    await form.getByRole('button', {name: 'Set the value'}).click();
+    await answers(form, /token/);
+    await form.getByLabel('Admin token').fill(LiveStage.token);
+    await form.getByLabel('to', {exact: true}).fill('many');
+    await form.getByRole('button', {name: 'Set the value'}).click();
+    await answers(form, /many/);
+    await form.getByLabel('to', {exact: true}).fill('40');
+    await form.getByLabel('expire in').fill('90');
+    await form.getByRole('button', {name: 'Set the value'}).click();
+    await answers(form, /Set: gpc0 = 40\./);
+    const entry = await kept('alice');
+    assert.equal(entry.values.gpc0, 40);
+    assert.ok(entry.expires_ms <= 90000, entry.expires_ms);
+    await until(async () => /gpc040/.test(await values()), 'the value on the page');
+    await dressed(page, 'set');
+    await stage.visit('alice');
+    await until(async () => (await kept('alice')).values.gpc0 === 41, 'HAProxy counts on from there');
+  });
+
+  it('is made', async () => {
+    const hostile = 'x"><b>\\xff/%2e';
+    await page.goto(stage.url + '/status#' + new URLSearchParams({entries: 'clients', key: hostile}));
+    await until(async () => /no entry with this key/.test(await page.locator('#entry-note').textContent()), 'none');
+    await form.getByLabel('Set').selectOption('gpt0');
+    await form.getByLabel('to', {exact: true}).fill('7');
+    await form.getByRole('button', {name: 'Set the value'}).click();
+    await answers(form, /Made, with gpt0 = 7\./);
+    assert.equal((await kept(hostile)).values.gpt0, 7);
+  });
+
+  it('is cleared, once that is confirmed', async () => {
+    await page.goto(stage.url + '/status#entries=clients&key=alice');
+    await until(async () => /gpc041/.test(await values()), 'the entry');
+    await form.getByRole('button', {name: 'Clear the entry'}).click();
+    await asked(/Clear the entry alice of table clients\?/, 'Cancel');
+    assert.equal((await kept('alice')).values.gpc0, 41);
+    await form.getByRole('button', {name: 'Clear the entry'}).click();
+    await asked(/become 0 on every HAProxy/, 'Clear the entry');
+    await answers(form, /Cleared\./);
+    await until(async () => /no entry with this key/.test(await page.locator('#entry-note').textContent()), 'none left');
+    assert.equal(await kept('alice'), undefined);
+  });
+});

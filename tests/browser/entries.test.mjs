@@ -133,6 +133,14 @@ describe('entries that change', () => {
     await until(async () => (await page.locator('#entries td.changed').count()) > 0, 'a mark');
   });
 
+  it('are pushed, those on show alone', async () => {
+    await until(async () => (await text(page, '#entries-link')) === 'live', 'that changes are pushed');
+    const heard = page.heard.map((words) => JSON.parse(words));
+    assert.ok(heard.some((news) => news.mode === 'update' && news.entries.length > 0), 'an update was pushed');
+    const ids = await page.locator('#entries tbody tr').count();
+    assert.ok(heard.every((news) => (news.entries || []).length <= ids), 'of what is on show');
+  });
+
   it('are asked for where nothing is pushed', async () => {
     const context = await browser.newContext();
     const desk = await context.newPage();
