@@ -197,8 +197,7 @@ export async function openPage(browser, url, options = {}) {
   page.on('dialog', (dialog) => { page.errors.push('a dialog opened'); dialog.dismiss(); });
   page.on('console', (m) => {
     // What the server answers is looked at in the page; that it cannot be reached, likewise.
-    if (m.type() === 'error' && !m.text().startsWith('Failed to load resource') &&
-        !m.text().startsWith('WebSocket connection')) page.errors.push(m.text());
+    if (m.type() === 'error' && !m.text().startsWith('Failed to load resource')) page.errors.push(m.text());
   });
   const asks = (asked) => {
     if (new URL(asked).host !== new URL(origin).host) page.errors.push('asks elsewhere: ' + asked);
