@@ -124,16 +124,15 @@ int write_haproxy(const cli::CommandLine& line, const cli::Settings& settings) {
     return cli::usage_error("lineqd", text.error().what);
   }
   if (line.has("stdout")) {
-    fmt::print("{}", *text);
-    return cli::kExitFine;
+    return cli::print_out("lineqd", *text);
   }
   if (const Status written = daemon::write_haproxy_config("haproxy.cfg", *text, line.has("force"));
       !written) {
     fmt::print(stderr, "lineqd: {}\n", written.error().what);
     return cli::kExitUsage;
   }
-  fmt::print("haproxy.cfg written for {} room{}\n", rooms.size(), rooms.size() == 1 ? "" : "s");
-  return cli::kExitFine;
+  return cli::print_out("lineqd", fmt::format("haproxy.cfg written for {} room{}\n", rooms.size(),
+                                              rooms.size() == 1 ? "" : "s"));
 }
 
 control::Policy policy_of(const cli::Settings& settings) {
@@ -388,8 +387,7 @@ int run(int argc, char** argv) {
       fmt::print(stderr, "lineqd: {}\n", readable.error().what);
       return cli::kExitUsage;
     }
-    fmt::print("{}", cli::settings_json(*settings));
-    return cli::kExitFine;
+    return cli::print_out("lineqd", cli::settings_json(*settings));
   }
   cli::log_setup(cli::log_setup_of(*settings, "lineqd"));
   for (const std::string& warning : settings->warnings) {

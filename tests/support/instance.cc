@@ -91,8 +91,14 @@ std::string lineq_web_path() {
 std::string lineq_dump_path() {
   return build_dir() + "/tools/lineq-dump";
 }
+std::string lineq_top_path() {
+  return build_dir() + "/tools/lineq-top";
+}
 std::string lineqctl_path() {
   return build_dir() + "/tools/lineqctl";
+}
+std::string manual_path(std::string_view page) {
+  return build_dir() + "/packaging/man/" + std::string(page);
 }
 
 Instance::Instance() : tcp_port_(free_port()), web_port_(free_port()) {

@@ -46,7 +46,9 @@ class TempInstance {
 std::string lineqd_path();
 std::string lineq_web_path();
 std::string lineq_dump_path();
+std::string lineq_top_path();
 std::string lineqctl_path();
+std::string manual_path(std::string_view page);  // "lineqd.8"
 
 class Instance {
  public:

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -269,11 +271,18 @@ int usage_error(std::string_view program, std::string_view what) {
   return kExitUsage;
 }
 
+int print_out(std::string_view program, std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) {
+    return kExitFine;
+  }
+  const std::string line =
+      fmt::format("{}: cannot write the output: {}\n", program, std::strerror(errno));
+  std::fputs(line.c_str(), stderr);
+  return kExitUsage;
+}
+
 CommandLine read_command_line(const Program& program, int argc, char* const* argv) {
-  const auto print = [](const std::string& text) {
-    std::fputs(text.c_str(), stdout);
-    return std::fflush(stdout) == 0 ? kExitFine : kExitUsage;
-  };
+  const auto print = [&](const std::string& text) { return print_out(program.name, text); };
   if (argc == 2 && (argv[1] == kHelpMan || argv[1] == kHelpWords)) {
     CommandLine asked;
     asked.exit_code = print(argv[1] == kHelpMan ? man_text(program) : words_text(program));

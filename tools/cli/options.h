@@ -82,6 +82,9 @@ std::vector<std::string_view> choices(std::string_view allowed);
 // Text as mdoc: nothing in it is taken for a macro or an escape.
 std::string mdoc_escaped(std::string_view text);
 
+// Text to stdout, all of it. Otherwise (the disk is full) a line on stderr. Returns the exit code.
+int print_out(std::string_view program, std::string_view text);
+
 // One line to stderr: "lineq-dump: unknown data type 'gpc9' (see lineq-dump --help)".
 // Returns the exit code to end with.
 int usage_error(std::string_view program, std::string_view what);

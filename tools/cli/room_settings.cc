@@ -11,6 +11,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "tools/cli/options.h"
 #include "tools/cli/text.h"
 
 namespace lineq::cli {
@@ -475,6 +476,14 @@ std::string room_json(const RoomSettings& room) {
   }
   json.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string room_manual() {
+  std::string out;
+  for (const Field& field : kFields) {
+    out += fmt::format(".It Cm {}\n{}.\n", field.name, mdoc_escaped(field.allowed));
+  }
+  return out;
 }
 
 }  // namespace lineq::cli

@@ -55,6 +55,9 @@ Status check_room(const RoomSettings& room);
 // All fields, in a fixed order, in one line.
 std::string room_json(const RoomSettings& room);
 
+// Every field of a room as items of a list in mdoc, for lineq.cfg(5).
+std::string room_manual();
+
 // "0.5" -> 30000; false: not a number of minutes from a second to a day.
 bool minutes(std::string_view text, u32& ms);
 std::string minutes_text(u32 ms);  // "0.5"

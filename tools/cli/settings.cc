@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -797,6 +798,32 @@ std::string settings_json(const Settings& settings) {
   }
   writer.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
+}
+
+std::string settings_manual() {
+  std::string out;
+  const auto sentence = [](std::string text) {
+    text.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(text.front())));
+    return mdoc_escaped(text) + ".\n";
+  };
+  for (const Row& row : kRows) {
+    out += fmt::format(".It Cm {}\n", row.key);
+    out += row.help.empty() ? "An old name, still understood.\n" : sentence(std::string(row.help));
+    out += sentence(fmt::format("Allowed: {}", row.allowed));
+    if (!row.standard.empty()) {
+      out += sentence(fmt::format("The default is {}", row.standard));
+    }
+    if (row.environment != nullptr) {
+      out += fmt::format("Environment:\n.Ev {} .\n", row.environment);
+    }
+    if (!row.option.empty()) {
+      out += fmt::format("Option:\n.Fl -{} .\n", row.option);
+    }
+  }
+  for (const NestedRow& row : nested_rows()) {
+    out += fmt::format(".It Cm {}\nSee below; {}.\n", row.key, mdoc_escaped(row.allowed));
+  }
+  return out;
 }
 
 std::optional<std::string_view> unix_path(std::string_view host) {

@@ -157,6 +157,9 @@ Result<Settings> load_settings(Loader loader, const CommandLine& line,
 // The effective configuration as a file: `lineqd -t`.
 std::string settings_json(const Settings& settings);
 
+// Every key of the file as items of a list in mdoc, for lineq.cfg(5).
+std::string settings_manual();
+
 // Checks and strips "unix@": the socket's path, or nullopt when `host` is a name or an address.
 std::optional<std::string_view> unix_path(std::string_view host);
 

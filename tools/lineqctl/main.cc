@@ -73,8 +73,7 @@ int talk(const std::string& path, const control::Command& command, bool json) {
   if (!answer->warning.empty()) {
     fmt::print(stderr, "{}: {}\n", kName, cli::printable(answer->warning));
   }
-  fmt::print("{}", json ? answer->result + "\n" : ctl::answer_text(command, *answer));
-  return std::fflush(stdout) == 0 ? cli::kExitFine : cli::kExitUsage;
+  return cli::print_out(kName, json ? answer->result + "\n" : ctl::answer_text(command, *answer));
 }
 
 int run(int argc, char** argv) {
