@@ -134,6 +134,18 @@ TEST_F(DumpRoomsTest, RoomsAreListed) {
   EXPECT_EQ(lines_of(segment_.dump({"--rooms", "-o", "jsonl"}).out).size(), 2U);
 }
 
+TEST_F(DumpRoomsTest, AFullDiskIsAnError) {
+  fill();
+  for (const std::string what : {"--queue shop -o ", "--rooms -o "}) {
+    for (const std::string format : {"text", "json", "jsonl", "csv"}) {
+      const Finished finished = test::run(segment_.lineq.command(
+          "/bin/sh", {"-c", test::lineq_dump_path() + " " + what + format + " >/dev/full"}));
+      EXPECT_EQ(finished.exit_code, 1) << what << format;
+      EXPECT_EQ(finished.err, "lineq-dump: cannot write the output: No space left on device\n");
+    }
+  }
+}
+
 TEST_F(DumpRoomsTest, AnUnknownRoomIsAnswered) {
   Finished finished = segment_.dump({"--queue", "shop"});
   EXPECT_EQ(finished.exit_code, 2);
