@@ -17,10 +17,6 @@ namespace {
 
 constexpr std::string_view kAny = R"({"from": "any", "to": ".aggr"})";
 
-u64 number(const std::string& text) {
-  return std::strtoull(text.c_str(), nullptr, 10);
-}
-
 // The same configuration with a table NAME.aggr for each of its tables.
 std::string with_sums(std::string_view config) {
   std::string result;
@@ -33,12 +29,6 @@ std::string with_sums(std::string_view config) {
     }
   }
   return result;
-}
-
-std::string with(std::string config, std::string_view from, std::string_view to) {
-  const std::size_t at = config.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return at == std::string::npos ? config : config.replace(at, from.size(), to);
 }
 
 class AccTest : public testing::Test {

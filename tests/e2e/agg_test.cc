@@ -13,16 +13,6 @@
 namespace lineq::test {
 namespace {
 
-u64 number(const std::string& text) {
-  return std::strtoull(text.c_str(), nullptr, 10);
-}
-
-std::string with(std::string config, std::string_view from, std::string_view to) {
-  const std::size_t at = config.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return at == std::string::npos ? config : config.replace(at, from.size(), to);
-}
-
 class AggTest : public testing::Test {
  protected:
   void SetUp() override {

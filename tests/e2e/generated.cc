@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/e2e/world.h"
+
 namespace lineq::test {
 
 std::string generated_config(const std::vector<cli::RoomSettings>& rooms,
@@ -31,15 +33,6 @@ cli::RoomSettings a_room(std::string name, std::string host, std::string path) {
   room.host = std::move(host);
   room.path = std::move(path);
   return room;
-}
-
-std::string with(std::string text, std::string_view from, std::string_view to) {
-  const std::size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  if (at != std::string::npos) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
 }
 
 }  // namespace lineq::test

@@ -15,7 +15,4 @@ std::string generated_config(const std::vector<cli::RoomSettings>& rooms,
 
 cli::RoomSettings a_room(std::string name, std::string host = "", std::string path = "/");
 
-// `text` with `from`, which must be in it, replaced once.
-std::string with(std::string text, std::string_view from, std::string_view to);
-
 }  // namespace lineq::test

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tests/e2e/world.h"
 #include "tests/support/haproxy.h"
 #include "tests/support/http.h"
 

@@ -105,10 +105,6 @@ class Traffic {
   u64 n_ = 0;
 };
 
-u64 number(const std::string& text) {
-  return std::strtoull(text.c_str(), nullptr, 10);
-}
-
 class SlowKillTest : public testing::Test {
  protected:
   void SetUp() override {

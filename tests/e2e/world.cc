@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 namespace lineq::test {
 namespace {
@@ -250,6 +252,19 @@ shm::TableDefinition plain_table(u64 expire_ms) {
 
 std::vector<u64> plain_row(u64 gpc0, u64 gpc1) {
   return {gpc0, gpc1};
+}
+
+std::string with(std::string text, std::string_view from, std::string_view to) {
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  if (at != std::string::npos) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
+u64 number(const std::string& text) {
+  return std::strtoull(text.c_str(), nullptr, 10);
 }
 
 }  // namespace lineq::test

@@ -78,6 +78,11 @@ class World {
 // For ASSERT_TRUE(have_haproxys()): both versions are there. The harness's own tests say which.
 bool have_haproxys();
 
+// `text` with `from`, which must be in it, replaced once.
+std::string with(std::string text, std::string_view from, std::string_view to);
+// The decimal number `text` begins with, or 0.
+u64 number(const std::string& text);
+
 // Table "/plain" as a fake peer defines it, and one row of it.
 shm::TableDefinition plain_table(u64 expire_ms = 3600000);
 std::vector<u64> plain_row(u64 gpc0, u64 gpc1 = 0);
