@@ -179,6 +179,16 @@ describe('an entry that a HAProxy counted', {skip: LiveStage.haproxy === '' && '
     await form.getByRole('button', {name: 'Set the value'}).click();
     await answers(form, /Made, with gpt0 = 7\./);
     assert.equal((await kept(hostile)).values.gpt0, 7);
+    // Cleared by somebody else while it is looked at.
+    await page.goto(stage.url + '/status#entries=clients');
+    const row = page.locator('#entries td.key[data-key^="x"]');
+    await until(async () => (await row.count()) === 1, 'its row');
+    await until(async () => (await page.locator('#entries-link').textContent()) === 'live', 'pushed changes');
+    const answer = await fetch(stage.url + '/tables/clients/keys/' + encodeURIComponent(hostile),
+                               {method: 'DELETE', headers: {Authorization: 'Bearer ' + LiveStage.token}});
+    assert.equal(answer.status, 200);
+    await until(() => page.heard.some((words) => JSON.parse(words).mode === 'remove'), 'that it is gone');
+    await until(async () => (await row.count()) === 0 || (await page.locator('#entries tr.over').count()) === 1, 'so it is shown');
   });
 
   it('is cleared, once that is confirmed', async () => {

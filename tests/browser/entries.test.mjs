@@ -153,6 +153,27 @@ describe('entries that change', () => {
     await context.close();
   });
 
+  it('can be used by keyboard alone', async () => {
+    const desk = await open({}, '#entries=users');
+    await until(async () => (await desk.locator('#entries tbody tr').count()) === 50, 'a page');
+    const focused = () => desk.evaluate(() => document.activeElement.tagName + ' ' + document.activeElement.textContent);
+    const tabTo = async (words) => {
+      for (let i = 0; i < 20 && !words.test(await focused()); ++i) await desk.keyboard.press('Tab');
+      assert.match(await focused(), words);
+    };
+    assert.equal(await desk.evaluate(() => document.activeElement.id), 'entries-title');
+    await tabTo(/^BUTTON gpc1$/);
+    await desk.keyboard.press('Enter');
+    await until(async () => new URL(desk.url()).hash === '#entries=users&sort=-gpc1', 'sorted');
+    await until(async () => (await desk.locator('#entries th[aria-sort]').textContent()) === 'gpc1', 'shown so');
+    await tabTo(/^A .*…/);
+    await desk.keyboard.press('Enter');
+    await until(() => desk.locator('#entry-section').isVisible(), 'an entry');
+    assert.equal(await desk.evaluate(() => document.activeElement.id), 'entry-title');
+    await tabTo(/^BUTTON Set the value$/);
+    await closePage(desk);
+  });
+
   it('are shown one by one, with all that is known', async () => {
     await page.getByRole('button', {name: 'per_address'}).click();
     await page.getByLabel('Key contains').fill('10.0.0.7');

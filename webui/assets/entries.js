@@ -265,7 +265,7 @@ function onShowNow() {
     return entries.page > 1 ? 'There are no more.' :
       some ? 'There is no entry like this among ' + table + '.' : 'The table is empty.';
   }
-  const range = whole.format(first) + '–' + whole.format(first + entries.count - 1);
+  const range = whole.format(first) + (entries.count === 1 ? '' : '–' + whole.format(first + entries.count - 1));
   if (some) {
     const of = entries.matched ? ' of ' + whole.format(entries.matched) + ' that match' :
       entries.next ? ' of those that match' : entries.page > 1 ? ', the last that match' : ', all that match';

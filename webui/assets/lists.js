@@ -126,6 +126,7 @@ class List {
       whole.format(list.length) + ' of ' + whole.format(items.length) : whole.format(items.length) + ' ' + this.noun[1]);
     const left = list.length - shown.length;
     this.more.hidden = left === 0;
-    text(this.more, 'Show ' + whole.format(Math.min(left, MORE_ROWS)) + ' more of ' + whole.format(left));
+    text(this.more, left <= MORE_ROWS ? 'Show the other ' + whole.format(left) :
+      'Show ' + whole.format(MORE_ROWS) + ' more of ' + whole.format(left));
   }
 }
