@@ -1,4 +1,6 @@
 // Three real HAProxys on one lineqd: every key type and every data type gets everywhere.
+#include <array>
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -273,6 +275,104 @@ TEST_F(TablesTest, LineqDumpPrintsWhatShowTablePrints) {
       return ours == theirs && !ours.empty();
     });
     EXPECT_TRUE(same) << difference;
+  }
+}
+
+// What scripts do with `show table`, as one finds it in people's crontabs.
+constexpr std::array<std::string_view, 5> kAwkLines{
+    // Who is there.
+    "/^0x/ { print $2 }",
+    // Column by name, whatever its place.
+    "/key=/ { k = \"\"; for (i = 1; i <= NF; i++) { split($i, f, \"=\"); if (f[1] == \"key\") k = "
+    "f[2]; if (f[1] ~ /^gpc0$|^http_req_cnt$|^gpt0$|^server_key$|^bytes_in_cnt$/) print k, $i } }",
+    // Rates, whose names carry their period.
+    "match($0, /http_req_rate\\([0-9]+\\)=[0-9]+/) { print $2, substr($0, RSTART, RLENGTH) }",
+    // A sum.
+    "BEGIN { RS = \" \" } /^gpc1=/ { sub(/gpc1=/, \"\"); s += $1 } END { print s + 0 }",
+    // How many.
+    "/^# table:/ { n = $0; sub(/.*used:/, \"\", n); print $5, n }",
+};
+
+TEST_F(TablesTest, ScriptsMadeForShowTableDoTheSameWithLineqDump) {
+  send_traffic(0);
+  send_traffic(2);
+  set_extremes(1);
+  const auto awk = [&](std::string_view line, const std::string& text) {
+    write_file(world_.lineq.file("shown"), text);
+    const Finished ran =
+        run({{"/bin/sh", "-c", fmt::format("awk '{}' {} | sort", line, world_.lineq.file("shown"))},
+             {},
+             ""});
+    EXPECT_EQ(ran.err, "") << line;
+    return ran.out;
+  };
+  for (const std::size_t haproxy : {0U, 2U}) {  // 2.6 and 3.0
+    for (const std::string& table : full_tables()) {
+      for (const std::string_view line : kAwkLines) {
+        std::string ours;
+        std::string theirs;
+        const bool same = wait_until([&] {
+          ours = awk(line, world_.lineq.dump({"-t", table}).out);
+          theirs = awk(line, world_.at(haproxy).command("show table " + table));
+          return ours == theirs;
+        });
+        // An array table has no http_req_rate.
+        EXPECT_EQ(ours.empty(),
+                  table.find("arr_") != std::string::npos && line.starts_with("match"));
+        EXPECT_TRUE(same) << table << ", awk '" << line << "': " << ours << "against\n" << theirs;
+      }
+    }
+  }
+}
+
+TEST_F(TablesTest, FiltersMadeForShowTableOrCopiedFromTheOutputSelectTheSame) {
+  send_traffic(0);
+  set_extremes(1);
+  const auto keys = [](const TableDump& dump) {
+    std::vector<std::string> found;
+    for (const auto& [key, row] : dump.rows) {
+      found.push_back(key);
+    }
+    return found;
+  };
+  // HAProxy takes one filter, or four in 2.6 too.
+  for (const std::string filter :
+       {"data.gpc0 gt 0", "data.gpc0 eq 240", "data.gpt0 ge 4711", "data.http_req_rate le 1",
+        "data.conn_cnt ne 0", "data.gpc0 gt 0 data.http_req_rate lt 100",
+        "data.server_id lt 0 data.gpc1 eq 1 data.gpc0 gt 5 data.http_fail_cnt ge 3"}) {
+    std::vector<std::string> words{"-t", "lq/all_string"};
+    for (std::size_t at = 0; at != std::string::npos; at = filter.find(' ', at + 1)) {
+      const std::size_t from = at == 0 ? 0 : at + 1;
+      words.push_back(filter.substr(from, filter.find(' ', from) - from));
+    }
+    for (const std::size_t haproxy : {0U, 2U}) {
+      std::vector<std::string> ours;
+      std::vector<std::string> theirs;
+      const bool same = wait_until([&] {
+        ours = keys(parse_show_table(world_.lineq.dump(words).out));
+        theirs = keys(
+            parse_show_table(world_.at(haproxy).command("show table lq/all_string " + filter)));
+        return ours == theirs && !ours.empty();
+      });
+      EXPECT_TRUE(same) << filter << ": " << fmt::format("{}", fmt::join(ours, " ")) << " against "
+                        << fmt::format("{}", fmt::join(theirs, " "));
+    }
+  }
+  // All that a line shows, as conditions: that line.
+  for (const std::string& table : full_tables()) {
+    const TableDump all = parse_show_table(world_.lineq.dump({"-t", table}).out);
+    ASSERT_FALSE(all.rows.empty()) << table;
+    for (const auto& [key, row] : all.rows) {
+      std::vector<std::string> words{"-t", table};
+      for (const auto& [column, value] : row) {
+        if (column != "use" && column != "exp" && column != "shard" && value != "-") {
+          words.insert(words.end(), {column, "eq", value});
+        }
+      }
+      const Finished one = world_.lineq.dump(words);
+      EXPECT_EQ(one.exit_code, 0) << one.err;
+      EXPECT_EQ(parse_show_table(one.out).rows.count(key), 1U) << key << ": " << one.out;
+    }
   }
 }
 

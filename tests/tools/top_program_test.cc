@@ -8,6 +8,7 @@
 #include <rapidjson/document.h>
 
 #include "tests/tools/dump_support.h"
+#include "tests/tools/tmux.h"
 
 namespace lineq::top {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 using shm::KeyType;
 using test::Finished;
 using test::lines_of;
+using test::Tmux;
 using test::wait_until;
 
 class TopProgramTest : public testing::Test {
@@ -164,60 +166,29 @@ TEST_F(TopProgramTest, AFullDiskIsAnError) {
 
 // ---- on a terminal -----------------------------------------------------------------------------
 
-// lineq-top in a terminal of tmux's, with a shell around it.
 class TopTerminalTest : public TopProgramTest {
  protected:
   void SetUp() override {
-    if (::access("/usr/bin/tmux", X_OK) != 0) {
+    if (!Tmux::here()) {
       GTEST_SKIP() << "tmux is not here";
     }
     TopProgramTest::SetUp();
   }
-  void TearDown() override { tmux({"kill-server"}); }
-
-  Finished tmux(std::vector<std::string> words) {
-    words.insert(words.begin(), {"-u", "-S", segment_.lineq.file("tmux"), "-f", "/dev/null"});
-    test::Command command = segment_.lineq.command("/usr/bin/tmux", std::move(words));
-    command.environment.emplace_back("LC_ALL", "C.UTF-8");
-    return test::run(command);
-  }
   void start(const std::string& options, std::string_view locale = "C.UTF-8") {
-    // The screen before and the terminal's settings must be there again afterwards.
-    const Finished started = tmux(
-        {"new-session", "-d", "-x", "100", "-y", "24",
-         fmt::format("export LC_ALL={}; echo before; stty -g >{}; {} -d 0.1 {}; echo ended $?; "
-                     "stty -g >{}; read x",
-                     locale, segment_.lineq.file("stty.before"), test::lineq_top_path(), options,
-                     segment_.lineq.file("stty.after"))});
-    ASSERT_EQ(started.exit_code, 0) << started.err;
+    ASSERT_TRUE(tmux_.start(options, locale));
   }
-  std::string screen() { return tmux({"capture-pane", "-p"}).out; }
-  bool shows(std::string_view text) {
-    const bool shown = wait_until([&] { return screen().find(text) != std::string::npos; });
-    EXPECT_TRUE(shown) << "not there: " << text << "\n" << screen();
-    return shown;
-  }
-  void type(const std::vector<std::string>& keys) {
-    std::vector<std::string> words{"send-keys"};
-    words.insert(words.end(), keys.begin(), keys.end());
-    tmux(words);
-  }
-  // The process on the terminal, under tmux's shell.
-  pid_t pid() {
-    const Finished shell = tmux({"list-panes", "-F", "#{pane_pid}"});
-    const Finished children =
-        test::run({{"/usr/bin/pgrep", "-P", lines_of(shell.out).at(0), "-x", "lineq-top"}, {}, ""});
-    return children.out.empty() ? -1 : std::atoi(children.out.c_str());
-  }
+  std::string screen() { return tmux_.screen(); }
+  bool shows(std::string_view text) { return tmux_.shows(text); }
+  void type(const std::vector<std::string>& keys) { tmux_.type(keys); }
+  void tmux(std::vector<std::string> words) { tmux_.run(std::move(words)); }
   void ended(std::string_view how) {
     EXPECT_TRUE(shows(how));
     const std::string all = screen();
     EXPECT_TRUE(all.starts_with("before\n")) << "the screen before is back: " << all;
-    EXPECT_TRUE(wait_until([&] {
-      return test::read_file(segment_.lineq.file("stty.after")) ==
-             test::read_file(segment_.lineq.file("stty.before"));
-    })) << "the terminal's settings";
+    EXPECT_TRUE(wait_until([&] { return tmux_.settings_are_back(); }));
   }
+
+  Tmux tmux_{segment_.lineq};
 };
 
 TEST_F(TopTerminalTest, TypedInto) {
@@ -289,12 +260,11 @@ TEST_F(TopTerminalTest, TheTerminalIsAsBeforeHoweverItEnds) {
         std::pair{SIGSEGV, "ended 139"}, std::pair{SIGBUS, "ended 135"}}) {
     start("-t src");
     EXPECT_TRUE(shows("[keys of src]"));
-    const pid_t process = pid();
+    const pid_t process = tmux_.pid();
     ASSERT_GT(process, 0);
     ::kill(process, signal);
     ended(how);
     tmux({"kill-server"});
-    ::unlink(segment_.lineq.file("stty.after").c_str());
   }
 }
 

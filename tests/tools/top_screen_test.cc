@@ -36,6 +36,7 @@ TEST(TopGridTest, NumbersAreShort) {
   EXPECT_EQ(cell_text(u64{0}, Unit::kCount), "0");
   EXPECT_EQ(cell_text(u64{9999}, Unit::kCount), "9999");
   EXPECT_EQ(cell_text(u64{12345}, Unit::kCount), "12.3k");
+  EXPECT_EQ(cell_text(u64{9'999'999}, Unit::kCount), "10.0M");
   EXPECT_EQ(cell_text(~u64{0}, Unit::kCount), "18.4E");
   EXPECT_EQ(cell_text(i64{-5}, Unit::kCount), "-5");
   EXPECT_EQ(cell_text(u64{123456}, Unit::kId), "123456");

@@ -23,7 +23,7 @@ char lower(char c) {
 // 0 .. 9999, then 12.3k, 123k, 1234k, 12.3M ...; `step` is 1000 or 1024.
 std::string scaled(double number, double step) {
   constexpr std::array<char, 7> kLetters{' ', 'k', 'M', 'G', 'T', 'P', 'E'};
-  constexpr double kLargest = 10000;
+  constexpr double kLargest = 9999.5;  // rounded, one digit more
   std::size_t letter = 0;
   while (number >= kLargest && letter + 1 < kLetters.size()) {
     number /= step;
