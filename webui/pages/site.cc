@@ -28,7 +28,7 @@ struct AssetPath {
   std::string_view file;
   std::string_view type;
 };
-constexpr std::array<AssetPath, 14> kAssetPaths{
+constexpr std::array<AssetPath, 15> kAssetPaths{
     {{"/status", "status.html", "text/html; charset=utf-8"},
      {"/status/status.css", "status.css", "text/css; charset=utf-8"},
      {"/status/page.js", "page.js", "text/javascript; charset=utf-8"},
@@ -42,7 +42,8 @@ constexpr std::array<AssetPath, 14> kAssetPaths{
      {"/status/status.js", "status.js", "text/javascript; charset=utf-8"},
      {"/status/dygraph.js", "dygraph.min.js", "text/javascript; charset=utf-8"},
      {"/status/dygraph.css", "dygraph.min.css", "text/css; charset=utf-8"},
-     {"/status/icon.svg", "icon.svg", "image/svg+xml"}}};
+     {"/status/icon.svg", "icon.svg", "image/svg+xml"},
+     {"/openapi.json", "openapi.json", "application/json"}}};
 
 const Asset& asset(std::string_view name) {
   const auto all = assets();
