@@ -123,11 +123,18 @@ Lookup Reader::State::copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy
                          : copy_from(from, table.geometry.used_bytes / 8, copy.data());
 }
 
-Lookup Reader::State::copy_from(const u64* from, u32 words, u64* copy) {
+inline Lookup Reader::State::copy_from(const u64* from, u32 words, u64* copy) {
   const u32* head = reinterpret_cast<const u32*>(from);
   const bool whole = seqlock_read(head[0], [&] {
     copy[0] = u64{load_relaxed(head[1])} << 32;
-    for (u32 i = 1; i < words; ++i) {
+    u32 i = 1;
+    for (; i + 4 <= words; i += 4) {  // compilers leave loops over atomics as they are
+      copy[i] = load_relaxed(from[i]);
+      copy[i + 1] = load_relaxed(from[i + 1]);
+      copy[i + 2] = load_relaxed(from[i + 2]);
+      copy[i + 3] = load_relaxed(from[i + 3]);
+    }
+    for (; i < words; ++i) {
       copy[i] = load_relaxed(from[i]);
     }
   });

@@ -92,24 +92,50 @@ std::string http_date(u64 realtime_ms) {
                      utc.tm_sec);
 }
 
-std::string response_head(const Reply& reply, Framing framing, bool keep_alive, u64 realtime_ms) {
-  fmt::memory_buffer out;
-  const auto to = fmt::appender(out);
-  fmt::format_to(to, "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\n", reply.status,
-                 status_phrase(reply.status), http_date(realtime_ms), reply.type);
-  if (framing == Framing::kChunked) {
-    fmt::format_to(to, "Transfer-Encoding: chunked\r\n");
-  } else if (framing == Framing::kLength && reply.status != 304) {
-    fmt::format_to(to, "Content-Length: {}\r\n", reply.content().size());
+namespace {
+
+// The same for a second, which is many answers.
+std::string_view date_now(u64 realtime_ms) {
+  struct Made {
+    u64 second = ~u64{0};
+    std::string text;
+  };
+  static thread_local Made made;
+  if (made.second != realtime_ms / 1000) {
+    made = {realtime_ms / 1000, http_date(realtime_ms)};
   }
-  fmt::format_to(to, "Cache-Control: {}\r\nX-Content-Type-Options: nosniff\r\n",
-                 reply.cache_control);
+  return made.text;
+}
+
+void append_number(u64 n, std::string& out) {
+  const fmt::format_int digits(n);
+  out.append(digits.data(), digits.size());
+}
+
+}  // namespace
+
+std::string response_head(const Reply& reply, Framing framing, bool keep_alive, u64 realtime_ms) {
+  std::string out;
+  out.reserve(512);
+  out.append("HTTP/1.1 ");
+  append_number(reply.status, out);
+  out.append(" ").append(status_phrase(reply.status));
+  out.append("\r\nDate: ").append(date_now(realtime_ms));
+  out.append("\r\nContent-Type: ").append(reply.type);
+  if (framing == Framing::kChunked) {
+    out.append("\r\nTransfer-Encoding: chunked");
+  } else if (framing == Framing::kLength && reply.status != 304) {
+    out.append("\r\nContent-Length: ");
+    append_number(reply.content().size(), out);
+  }
+  out.append("\r\nCache-Control: ").append(reply.cache_control);
+  out.append("\r\nX-Content-Type-Options: nosniff\r\n");
   for (const auto& [name, value] : reply.fields) {
-    fmt::format_to(to, "{}: {}\r\n", name, value);
+    out.append(name).append(": ").append(value).append("\r\n");
   }
   // HTTP/1.0 clients that asked for it must be told; for HTTP/1.1 it is the default and harmless.
-  fmt::format_to(to, "Connection: {}\r\n\r\n", keep_alive ? "keep-alive" : "close");
-  return fmt::to_string(out);
+  out.append(keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n");
+  return out;
 }
 
 std::string chunk_head(std::size_t bytes) {

@@ -27,7 +27,7 @@ class Stream {
     kEnd,      // `out` holds the last bytes, if any
     kAborted,  // the body cannot be finished; the client must notice
   };
-  static constexpr std::size_t kBlockBytes = 131072;
+  static constexpr std::size_t kBlockBytes = 65536;
 
   Stream() = default;
   virtual ~Stream() = default;

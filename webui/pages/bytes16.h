@@ -5,6 +5,10 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <span>
+#ifdef __x86_64__
+#include <tmmintrin.h>
+#endif
 
 #include "shm/support/ints.h"
 
@@ -35,5 +39,46 @@ inline Found16 not_plain(Bytes16 v) {
   // Signed: what is above 0x7f is below 0.
   return (v < 0x20) | (v == 0x7f) | (v == '"') | (v == '\\');
 }
+
+#ifdef __x86_64__
+// Every processor of the last fifteen years can do that; asked with __builtin_cpu_supports().
+#define LINEQ_SSSE3 [[gnu::target("ssse3")]]
+
+// The lower twelve bytes as sixteen digits of base64, as W. Mula found out.
+LINEQ_SSSE3 inline __m128i digits_of(__m128i in) {
+  in = _mm_shuffle_epi8(in, _mm_setr_epi8(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10));
+  const __m128i high =
+      _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)), _mm_set1_epi32(0x04000040));
+  const __m128i low =
+      _mm_mullo_epi16(_mm_and_si128(in, _mm_set1_epi32(0x003f03f0)), _mm_set1_epi32(0x01000010));
+  const __m128i six = _mm_or_si128(high, low);
+  // What to add: 0: small letters, 1 to 10: digits, 11 and 12: the signs, 13: capital letters.
+  const __m128i kind =
+      _mm_or_si128(_mm_subs_epu8(six, _mm_set1_epi8(51)),
+                   _mm_and_si128(_mm_cmpgt_epi8(_mm_set1_epi8(26), six), _mm_set1_epi8(13)));
+  constexpr char kNine = '0' - 52;
+  const __m128i offsets = _mm_setr_epi8('a' - 26, kNine, kNine, kNine, kNine, kNine, kNine, kNine,
+                                        kNine, kNine, kNine, '+' - 62, '/' - 63, 'A', 0, 0);
+  return _mm_add_epi8(six, _mm_shuffle_epi8(offsets, kind));
+}
+
+// As many twelves as there are; how many bytes that was.
+LINEQ_SSSE3 inline std::size_t put_twelves(std::span<const u8> bytes, char* to) {
+  std::size_t at = 0;
+  __m128i block;
+  for (; bytes.size() - at >= sizeof block; at += 12, to += sizeof block) {
+    std::memcpy(&block, bytes.data() + at, sizeof block);
+    block = digits_of(block);
+    std::memcpy(to, &block, sizeof block);
+  }
+  if (at > 0 && bytes.size() - at >= 12) {  // reads four bytes in front instead of behind
+    std::memcpy(&block, bytes.data() + at - 4, sizeof block);
+    block = digits_of(_mm_srli_si128(block, 4));
+    std::memcpy(to, &block, sizeof block);
+    at += 12;
+  }
+  return at;
+}
+#endif
 
 }  // namespace lineq::pages

@@ -25,16 +25,19 @@ char* put(char* to) {
   return to + kText.size();
 }
 
-char* put_number(u64 n, char* to) {
+char* put_long_number(u64 n, char* to) {
+  return std::to_chars(to, to + kLongestNumber, n).ptr;
+}
+inline char* put_number(u64 n, char* to) {
   if (n < 10) {
     *to = static_cast<char>('0' + n);
     return to + 1;
   }
-  return std::to_chars(to, to + kLongestNumber, n).ptr;
+  return put_long_number(n, to);
 }
 
 // Copies; null when something in it has to be escaped.
-char* put_plain(std::string_view text, char* to) {
+inline char* put_plain(std::string_view text, char* to) {
   const std::size_t n = text.size();
   if (n < sizeof(Bytes16)) {
     bool bad = false;
@@ -63,6 +66,9 @@ char* put_plain(std::string_view text, char* to) {
 
 EntryText::EntryText(const shm::TableInfo& table, const std::vector<view::Column>& columns)
     : able_(table.geometry.form != shm::SlotForm::kTotals), key_type_(table.definition.key_type) {
+#ifdef __x86_64__
+  quick_ = __builtin_cpu_supports("ssse3") != 0;
+#endif
   for (const view::Column& column : columns) {
     u32 bytes = 4;
     switch (column.kind) {
@@ -83,21 +89,37 @@ EntryText::EntryText(const shm::TableInfo& table, const std::vector<view::Column
                       table.definition.period_ms[column.bit]});
   }
   const std::size_t key = std::max<std::size_t>(table.geometry.key_capacity, 64);
-  buffer_.resize(kId.size() + base64_bytes(key) + kKey.size() + 2 * key + kValue.size() +
+  buffer_.resize(kFull + kId.size() + base64_bytes(key) + kKey.size() + 2 * key + kValue.size() +
                  cells_.size() * (1 + kLongestNumber + kTab.size()) + kEnd.size());
 }
 
-std::string_view EntryText::of(const shm::EntryView& entry, Tick now) {
+bool EntryText::add(const shm::EntryView& entry, Tick now) {
   if (!able_) {
-    return {};
+    return false;
   }
-  char* to = put<kId>(buffer_.data());
-  to = put_base64(entry.key(), to);
+#ifdef __x86_64__
+  if (quick_) {
+    return add_quick(entry, now);
+  }
+#endif
+  return add_rest(entry, now, put_base64(entry.key(), put<kId>(buffer_.data() + used_)));
+}
+
+#ifdef __x86_64__
+LINEQ_SSSE3 bool EntryText::add_quick(const shm::EntryView& entry, Tick now) {
+  char* to = put<kId>(buffer_.data() + used_);
+  const std::span<const u8> key = entry.key();
+  const std::size_t done = put_twelves(key, to);
+  return add_rest(entry, now, put_base64(key.subspan(done), to + done / 3 * 4));
+}
+#endif
+
+bool EntryText::add_rest(const shm::EntryView& entry, Tick now, char* to) {
   to = put<kKey>(to);
   if (key_type_ == shm::KeyType::kString) {
     to = put_plain(entry.key_chars(), to);
     if (to == nullptr) {
-      return {};
+      return false;
     }
   } else {
     const std::string text = shm::key_text(entry.definition(), entry.key());
@@ -140,7 +162,8 @@ std::string_view EntryText::of(const shm::EntryView& entry, Tick now) {
     to = put<kTab>(to);
   }
   to = put<kEnd>(to);
-  return {buffer_.data(), static_cast<std::size_t>(to - buffer_.data())};
+  used_ = static_cast<std::size_t>(to - buffer_.data());
+  return true;
 }
 
 }  // namespace lineq::pages

@@ -85,7 +85,8 @@ http::Reply version_reply(const live::Segment& segment) {
   json.field("version", LINEQ_VERSION);
   json.field("instance", segment.instance());
   json.field("layout", shm::kLayoutVersion);
-  json.field("abi", fmt::format("{:016x}", shm::abi_hash()));
+  static const std::string abi = fmt::format("{:016x}", shm::abi_hash());
+  json.field("abi", abi);
   json.field("compiler", __VERSION__);
   json.end_object();
   return http::json_reply(200, json.take() + "\n");

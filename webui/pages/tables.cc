@@ -133,6 +133,7 @@ class TablesStream : public http::Stream {
       begin_table(reader, *table);
     }
     const bool whole = table == nullptr || entries(reader, *table, slots);
+    flush();
     const bool full = left_ && *left_ == 0 && *query_.limit != 0;
     if (!whole && !full) {
       return;
@@ -251,8 +252,19 @@ class TablesStream : public http::Stream {
     }
     const u32 from = scan_.next;
     const std::size_t waiting = scan_.busy.size();
+    const bool all = !ranking_ && !query_.search && filter_.empty() && original();
+    const Tick tick = tick_of(now_);
     const bool whole = reader.scan(table, scan_, slots, [&](const shm::EntryView& entry) {
-      show(reader, entry);
+      if (all && !left_ && text_.add(entry, tick)) {
+        ++scanned_;
+        ++matched_;
+        if (!text_.full()) {
+          return true;
+        }
+        flush();
+      } else {
+        show(reader, entry);
+      }
       return json_.bytes() < kBlockBytes && !(left_ && *left_ == 0);
     });
     const u32 seen = scan_.next - from;
@@ -317,6 +329,14 @@ class TablesStream : public http::Stream {
     put(reader, entry, tick_of(now_));
   }
 
+  bool original() const { return !query_.totals && !query_.typed; }
+
+  void flush() {
+    if (const std::string_view objects = text_.take(); !objects.empty()) {
+      json_.raw(objects);
+    }
+  }
+
   bool found(const shm::EntryView& entry) {
     return !query_.search ||
            key_view(entry.definition(), entry.key_chars(), scratch_).find(*query_.search) !=
@@ -324,9 +344,13 @@ class TablesStream : public http::Stream {
   }
 
   void put(shm::Reader& reader, const shm::EntryView& entry, Tick now) {
-    if (!query_.totals && !query_.typed) {
-      if (const std::string_view text = text_.of(entry, now); !text.empty()) {
-        return json_.raw(text);
+    if (original()) {
+      const bool added = text_.add(entry, now);
+      if (!added || text_.full()) {
+        flush();
+      }
+      if (added) {
+        return;
       }
     }
     json_.object();

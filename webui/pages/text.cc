@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#ifdef __x86_64__
-#include <tmmintrin.h>
-#endif
 
 #include "shm/reader.h"
 #include "tools/cli/text.h"
@@ -87,54 +84,9 @@ void append_escape(char c, std::string& out) {
 
 }  // namespace
 
-#ifdef __x86_64__
-// The lower twelve bytes as sixteen digits, as W. Mula found out.
-[[gnu::target("ssse3")]] inline __m128i digits_of(__m128i in) {
-  in = _mm_shuffle_epi8(in, _mm_setr_epi8(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10));
-  const __m128i high =
-      _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)), _mm_set1_epi32(0x04000040));
-  const __m128i low =
-      _mm_mullo_epi16(_mm_and_si128(in, _mm_set1_epi32(0x003f03f0)), _mm_set1_epi32(0x01000010));
-  const __m128i six = _mm_or_si128(high, low);
-  // What to add: 0: small letters, 1 to 10: digits, 11 and 12: the signs, 13: capital letters.
-  const __m128i kind =
-      _mm_or_si128(_mm_subs_epu8(six, _mm_set1_epi8(51)),
-                   _mm_and_si128(_mm_cmpgt_epi8(_mm_set1_epi8(26), six), _mm_set1_epi8(13)));
-  constexpr char kNine = '0' - 52;
-  const __m128i offsets = _mm_setr_epi8('a' - 26, kNine, kNine, kNine, kNine, kNine, kNine, kNine,
-                                        kNine, kNine, kNine, '+' - 62, '/' - 63, 'A', 0, 0);
-  return _mm_add_epi8(six, _mm_shuffle_epi8(offsets, kind));
-}
-
-// As many twelves as there are; how many bytes that was. `bytes` are sixteen or more.
-[[gnu::target("ssse3")]] std::size_t put_twelves(std::span<const u8> bytes, char* to) {
-  std::size_t at = 0;
-  __m128i block;
-  for (; bytes.size() - at >= sizeof block; at += 12, to += sizeof block) {
-    std::memcpy(&block, bytes.data() + at, sizeof block);
-    block = digits_of(block);
-    std::memcpy(to, &block, sizeof block);
-  }
-  if (bytes.size() - at >= 12) {  // reads four bytes in front instead of behind
-    std::memcpy(&block, bytes.data() + at - 4, sizeof block);
-    block = digits_of(_mm_srli_si128(block, 4));
-    std::memcpy(to, &block, sizeof block);
-    at += 12;
-  }
-  return at;
-}
-#endif
-
 char* put_base64(std::span<const u8> bytes, char* to) {
   const u8* at = bytes.data();
   const u8* end = at + bytes.size();
-#ifdef __x86_64__
-  if (bytes.size() >= 16 && __builtin_cpu_supports("ssse3") != 0) {
-    const std::size_t done = put_twelves(bytes, to);
-    at += done;
-    to += done / 3 * 4;
-  }
-#endif
   const auto pair = [&to](u64 bits) {
     std::memcpy(to, &kPairs[bits & 0xfff], 2);
     to += 2;
