@@ -185,6 +185,13 @@ int run(const cli::Settings& settings) {
   source.owner_uid = i64{cli::segment_owner(settings)};
   live::Segment segment(std::move(source));
   pages::Site site(segment, connect_hint(settings));
+  if (!settings.metrics_tables.empty()) {
+    auto keys = pages::KeyExport::of(segment, settings.metrics_tables);
+    if (!keys) {
+      return cli::usage_error(kName, keys.error().what);
+    }
+    site.set_key_export(keys.take());
+  }
   live::Changes changes(segment);
   pages::Push push(segment, changes);
   live::Presence presence;

@@ -332,6 +332,41 @@ TEST_F(NestedSettingsTest, MistakesInRoomsSayWhere) {
                                      "did you mean 'total_active_users'?; ignored"});
 }
 
+TEST_F(NestedSettingsTest, TablesForTheMetricsAreTheWebServers) {
+  constexpr const char* kText = R"({"metrics_tables": [
+    {"table": "/visits", "limit": 10, "data": ["gpc0", "http_req_rate"]}, {"table": "users"}]})";
+  for (const Loader loader : {Loader::kWeb, Loader::kDaemon}) {
+    const auto s = load(kText, loader);
+    ASSERT_TRUE(s.ok()) << s.error().what;
+    ASSERT_EQ(s->metrics_tables.size(), 2U);
+    EXPECT_EQ(s->metrics_tables[0], (MetricsTable{"/visits", 10, {"gpc0", "http_req_rate"}}));
+    EXPECT_EQ(s->metrics_tables[1], (MetricsTable{"users", 100, {}}));
+    const auto again = load(settings_json(*s), loader);
+    ASSERT_TRUE(again.ok()) << again.error().what;
+    EXPECT_EQ(again->metrics_tables, s->metrics_tables);
+  }
+  EXPECT_TRUE(load(R"({"metrics_tables": 7})", Loader::kTool).ok());
+  const auto wrong = [&](const char* text, const char* says) {
+    for (const Loader loader : {Loader::kWeb, Loader::kDaemon}) {
+      const auto s = load(text, loader);
+      ASSERT_FALSE(s.ok()) << text;
+      EXPECT_NE(s.error().what.find(says), std::string::npos) << s.error().what;
+    }
+  };
+  wrong(R"({"metrics_tables": 7})", "metrics_tables: '7' is not allowed; allowed: a list of");
+  wrong(R"({"metrics_tables": [{}]})", "metrics_tables[0].table: is missing");
+  wrong(R"({"metrics_tables": [{"table": "a b"}]})",
+        "metrics_tables[0].table: 'a b' is not allowed");
+  wrong(R"({"metrics_tables": [{"table": "t", "limit": 0}]})",
+        "metrics_tables[0].limit: '0' is not allowed; allowed: 1 to 1000 entries");
+  wrong(R"({"metrics_tables": [{"table": "t", "limit": 1001}]})", "allowed: 1 to 1000 entries");
+  wrong(R"({"metrics_tables": [{"table": "t", "limit": "5x"}]})", "allowed: 1 to 1000 entries");
+  wrong(R"({"metrics_tables": [{"table": "t"}, {"table": "t"}]})",
+        "metrics_tables[1].table: 't' is given twice");
+  wrong(R"({"metrics_tables": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]})",
+        "a list of at most 16 tables");
+}
+
 TEST_F(NestedSettingsTest, WhoMayControlIsRead) {
   const auto s = load(R"({"control_access": [{"who": "4711", "commands": ["ask", "set_entry"]},
       {"who": "@root", "commands": ["all"]}, {"who": "nobody-of-this-name", "commands": ["all"]}]})");

@@ -5,6 +5,7 @@
 
 #include "tests/support/acc_segment.h"
 #include "tests/webui/pages_test.h"
+#include "webui/pages/key_export.h"
 
 namespace lineq::pages {
 namespace {
@@ -15,6 +16,23 @@ using shm::KeyType;
 class MetricsTest : public PagesTest {
  protected:
   std::string text() { return metrics_text(segment(), stats_, 1700000000000); }
+  KeyExport keys(std::vector<cli::MetricsTable> wanted) {
+    auto made = KeyExport::of(segment(), std::move(wanted));
+    EXPECT_TRUE(made.ok()) << (made.ok() ? "" : made.error().what);
+    return made.take();
+  }
+  // The lines of single entries.
+  std::vector<std::string> entries(const KeyExport& keys) {
+    std::vector<std::string> found;
+    std::istringstream lines(metrics_text(segment(), stats_, 0, &keys));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("lineq_table_key_value")) {
+        found.push_back(line.substr(21));
+      }
+    }
+    return found;
+  }
+  using Lines = std::vector<std::string>;
   bool has(std::string_view line) {
     const std::string all = "\n" + text();
     return all.find("\n" + std::string(line) + "\n") != std::string::npos;
@@ -121,6 +139,68 @@ TEST_F(MetricsTest, EachTableOfEachHaproxy) {
 TEST_F(MetricsTest, NamesFromStrangersAreEscaped) {
   peer("a\"b\\c\nd\xff", "10.0.0.1", 1);
   EXPECT_NE(text().find("peer=\"a\\\"b\\\\\\\\c\\\\x0ad\\\\xff\""), std::string::npos) << text();
+}
+
+TEST_F(MetricsTest, OnlyEntriesOfNamedTablesAndOfTheseTheHighest) {
+  const auto visits = define("/visits", KeyType::kString, 20, {shm::kGpc0, shm::kConnCnt});
+  const auto others = define("others", KeyType::kString, 20, {shm::kGpc0});
+  for (u64 i = 0; i < 50; ++i) {
+    set(visits, "k" + std::to_string(i), {i * 7 % 50, i});
+    set(others, "secret" + std::to_string(i), {i});
+  }
+  KeyExport top = keys({{"visits", 2, {"gpc0"}}, {"away", 2, {}}});
+  EXPECT_EQ(entries(top), Lines{}) << "no walk was made yet";
+  top.step();
+  // 7 * 7 = 49, and 14 * 7 = 98 = 48 of 50.
+  EXPECT_EQ(entries(top), (Lines{R"({name="/visits",key="k14",data="gpc0"} 48)",
+                                 R"({name="/visits",key="k7",data="gpc0"} 49)"}));
+  set(visits, "k7", {1000, 0});
+  EXPECT_EQ(entries(top).back(), R"({name="/visits",key="k7",data="gpc0"} 1000)")
+      << "values are of now";
+  set(visits, "new", {5000, 0});
+  top.step();
+  EXPECT_EQ(entries(top), (Lines{R"({name="/visits",key="k7",data="gpc0"} 1000)",
+                                 R"({name="/visits",key="new",data="gpc0"} 5000)"}));
+  EXPECT_EQ(text().find("secret"), std::string::npos);
+  EXPECT_EQ(text().find("lineq_table_key_value"), std::string::npos) << "nothing was asked for";
+}
+
+TEST_F(MetricsTest, EntriesWithAllTheirNumbersAndHostileKeys) {
+  const auto sticky = define("sticky", KeyType::kString, 40,
+                             {shm::kServerId, shm::kGpc, shm::kServerKey}, 60'000, 2);
+  set(sticky, "a\"b\\c\nd\xff", {3, 0, 4, 5});
+  KeyExport top = keys({{"sticky", 5, {}}, {"/sticky", 5, {}}, {"sticky", 5, {"gpc1", "gpc[1]"}}});
+  top.step();
+  const std::string key = R"({name="sticky",key="a\"b\\\\c\\x0ad\\xff",)";
+  EXPECT_EQ(entries(top), (Lines{key + R"(data="server_id"} 3)", key + R"(data="gpc0"} 4)",
+                                 key + R"(data="gpc1"} 5)"}))
+      << "by whatever names: every series once";
+}
+
+TEST_F(MetricsTest, AWalkOverALargeTableTakesMoreThanOneStep) {
+  const auto many = define("many", KeyType::kInteger, 4, {shm::kGpc0});
+  for (u32 i = 0; i < 140'000; ++i) {
+    const std::string key{static_cast<char>(i >> 24), static_cast<char>(i >> 16),
+                          static_cast<char>(i >> 8), static_cast<char>(i)};
+    set(many, key, {i});
+    if (i % 64 == 0) {
+      writer_->work_some();
+    }
+  }
+  KeyExport top = keys({{"many", 1, {}}});
+  top.step();
+  EXPECT_EQ(entries(top), Lines{}) << "only whole walks count";
+  top.step();
+  EXPECT_EQ(entries(top), Lines{R"({name="many",key="139999",data="gpc0"} 139999)"});
+}
+
+TEST_F(MetricsTest, WhatIsNoNumberIsRefused) {
+  for (const char* word : {"gpc9x", "server_key", ""}) {
+    const auto made = KeyExport::of(segment(), {{"t", 1, {"gpc0", word}}});
+    ASSERT_FALSE(made.ok()) << word;
+    EXPECT_NE(made.error().what.find("metrics_tables[0].data"), std::string::npos)
+        << made.error().what;
+  }
 }
 
 TEST_F(MetricsTest, WithoutASegmentThereIsStillAnAnswer) {

@@ -494,7 +494,8 @@ class FileHandler {
       }
       seen = true;
       nested_ = &*tree;
-      skip_ = loader_ != Loader::kDaemon && !for_the_web(*tree);
+      skip_ = loader_ != Loader::kDaemon && !for_the_web(*tree) &&
+              !(loader_ == Loader::kWeb && tree->key == kMetricsTablesKey);
       return true;
     }
     skip_ = true;

@@ -90,6 +90,15 @@ struct ControlAccess {
   friend bool operator==(const ControlAccess&, const ControlAccess&) = default;
 };
 
+// A table whose entries /metrics shows one by one.
+struct MetricsTable {
+  std::string table;              // its name
+  u32 limit = 100;                // entries, those with the highest values of the first of `data`
+  std::vector<std::string> data;  // data types as written: "gpc0", "gpc[1]"; empty: all numbers
+
+  friend bool operator==(const MetricsTable&, const MetricsTable&) = default;
+};
+
 struct Settings {
   std::string instance = "default";  // 1..64 of [A-Za-z0-9_.-]
   std::string control;               // path of the control socket; empty until loaded
@@ -104,6 +113,7 @@ struct Settings {
   std::string web_host = "localhost";  // or unix@/path, then web_port means nothing
   u16 web_port = 8060;
   u32 web_max_connections = 0;  // 0 = what the descriptors allow
+  std::vector<MetricsTable> metrics_tables;
   u32 web_max_per_address = 0;  // 0 = 15/16 of them: one HAProxy brings all visitors
   Mode mode = Mode::kAggregate;
   std::string peer_name = "lineq";  // what HAProxys call us in their peers section

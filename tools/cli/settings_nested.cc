@@ -723,12 +723,85 @@ void show_control_access(const Settings& settings, JsonWriter& json) {
   json.EndArray();
 }
 
-constexpr std::array<NestedRow, 5> kNested{
+// ---- metrics -----------------------------------------------------------------------------------
+
+constexpr std::string_view kMetricsTable = R"({"table": TABLE, "limit": 100, "data": ["gpc0"]})";
+constexpr std::size_t kMostMetricsTables = 16;
+constexpr u32 kMostMetricsKeys = 1000;
+constexpr std::size_t kMostMetricsData = 32;
+
+Status read_metrics_table(NodeReader& reader, const Node& node, const std::string& path,
+                          Settings& settings) {
+  MetricsTable wanted;
+  const auto limit = [&](std::string_view text) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted.limit);
+    return error == std::errc() && end == text.data() + text.size() && wanted.limit >= 1 &&
+           wanted.limit <= kMostMetricsKeys;
+  };
+  if (Status s = reader.object(node, path,
+                               {{"table", reader.scalar(kTable,
+                                                        [&](std::string_view text) {
+                                                          wanted.table = text;
+                                                          return clean(text, 255);
+                                                        })},
+                                {"limit", reader.scalar("1 to 1000 entries", limit)},
+                                {"data", reader.names(wanted.data, "data types")}},
+                               kMetricsTable);
+      !s) {
+    return s;
+  }
+  if (wanted.table.empty()) {
+    return reader.missing(node, path, "table", "the table whose entries /metrics shows");
+  }
+  if (wanted.data.size() > kMostMetricsData) {
+    return reader.wrong(*member(node, "data"), path + ".data", "at most 32 data types");
+  }
+  for (const MetricsTable& other : settings.metrics_tables) {
+    if (other.table == wanted.table) {
+      return reader.twice(node, path + ".table", wanted.table);
+    }
+  }
+  settings.metrics_tables.push_back(std::move(wanted));
+  return {};
+}
+
+Status read_metrics_tables(const Node& node, const std::function<std::string(std::size_t)>& where,
+                           Settings& settings) {
+  NodeReader reader(where, settings);
+  if (node.children.size() > kMostMetricsTables) {
+    return reader.wrong(node, std::string(kMetricsTablesKey), "a list of at most 16 tables");
+  }
+  return reader.list(node, std::string(kMetricsTablesKey), R"(a list of {"table": TABLE})",
+                     [&](const Node& child, const std::string& path) {
+                       return read_metrics_table(reader, child, path, settings);
+                     });
+}
+
+void show_metrics_tables(const Settings& settings, JsonWriter& json) {
+  if (settings.metrics_tables.empty()) {
+    return;
+  }
+  json.Key("metrics_tables");
+  json.StartArray();
+  for (const MetricsTable& wanted : settings.metrics_tables) {
+    json.StartObject();
+    show_text(json, "table", wanted.table);
+    json.Key("limit");
+    json.Uint(wanted.limit);
+    show_list(json, "data", wanted.data, itself);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+constexpr std::array<NestedRow, 6> kNested{
     {{kListenersKey, kListeners, read_listeners, show_listeners},
      {"peers", "a list of HAProxys to dial", read_peers, show_peers},
      {"aggregate", R"(a list of {"from": TABLE, "to": TABLE})", read_aggregate, show_aggregate},
      {"routes", kRoutes, read_rooms, show_rooms},
-     {"control_access", kAccess, read_control_access, show_control_access}}};
+     {"control_access", kAccess, read_control_access, show_control_access},
+     {kMetricsTablesKey, R"(a list of {"table": TABLE})", read_metrics_tables,
+      show_metrics_tables}}};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // The settings that are lists of objects: `listeners`, `peers`, `aggregate`, `routes`,
-// `control_access`. From what the file's parser found, as a small tree, to the structs of
+// `control_access`, `metrics_tables`. From what the file's parser found, as a small tree, to the structs of
 // settings.h, and back for `lineqd -t`. Of settings.cc only.
 #pragma once
 
@@ -33,6 +33,7 @@ inline constexpr u32 kDeepestNode = 8;
 using JsonWriter = rapidjson::PrettyWriter<rapidjson::StringBuffer>;
 
 inline constexpr std::string_view kListenersKey = "listeners";
+inline constexpr std::string_view kMetricsTablesKey = "metrics_tables";  // lineq-web's own
 
 struct NestedRow {
   std::string_view key;

@@ -7,6 +7,7 @@
 
 #include "shm/reader.h"
 #include "tools/view/peer_tables.h"
+#include "webui/pages/key_export.h"
 #include "webui/pages/named_tables.h"
 #include "webui/pages/text.h"
 
@@ -365,7 +366,7 @@ void Exposition::sample(const Labels& labels, double value, std::string_view suf
 }
 
 std::string metrics_text(const live::Segment& segment, const http::Stats& stats,
-                         u64 start_realtime_ms) {
+                         u64 start_realtime_ms, const KeyExport* keys) {
   Exposition out;
   web(out, stats, start_realtime_ms);
   const shm::Reader* reader = segment.reader();
@@ -377,6 +378,9 @@ std::string metrics_text(const live::Segment& segment, const http::Stats& stats,
     peers(out, *reader);
     if (!reader->rooms().empty()) {
       rooms(out, *reader);
+    }
+    if (keys != nullptr) {
+      keys->put(out);
     }
   }
   return out.text();

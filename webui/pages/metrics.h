@@ -29,7 +29,10 @@ class Exposition {
   std::string text_;
 };
 
+class KeyExport;
+
+// `keys`: null when no single entries are wanted.
 std::string metrics_text(const live::Segment& segment, const http::Stats& stats,
-                         u64 start_realtime_ms);
+                         u64 start_realtime_ms, const KeyExport* keys = nullptr);
 
 }  // namespace lineq::pages

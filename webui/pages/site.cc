@@ -85,6 +85,9 @@ std::string Site::status_event() const {
 
 void Site::sample(u64 now_ms) {
   sample_rates(segment_, rates_, now_ms);
+  if (keys_) {
+    keys_->step();
+  }
   if (const shm::Reader* reader = segment_.reader(); reader != nullptr) {
     history_.sample(*reader, realtime_ms());
     traffic_.sample({reader->counter(shm::DaemonCounter::updates_in),
@@ -106,7 +109,7 @@ void Site::add_to(http::Router& router) {
   router.add("/metrics", [this](const http::Request&) {
     http::Reply reply;
     reply.type = "text/plain; version=0.0.4; charset=utf-8";
-    reply.body = metrics_text(segment_, *stats_, start_realtime_ms_);
+    reply.body = metrics_text(segment_, *stats_, start_realtime_ms_, keys_ ? &*keys_ : nullptr);
     return reply;
   });
   router.add("/status.json",

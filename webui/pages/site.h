@@ -1,7 +1,9 @@
 // All paths of lineq-web and what stands behind them.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "webui/http/router.h"
 #include "webui/http/stats.h"
@@ -9,6 +11,7 @@
 #include "webui/live/room_history.h"
 #include "webui/live/segment.h"
 #include "webui/live/traffic.h"
+#include "webui/pages/key_export.h"
 #include "webui/pages/status.h"
 #include "webui/pages/tables.h"
 
@@ -22,6 +25,8 @@ class Site {
   void add_to(http::Router& router);
   // Where the numbers of the sockets come from; until then they are zero. Outlives the site.
   void set_stats(const http::Stats& stats) { stats_ = &stats; }
+
+  void set_key_export(KeyExport keys) { keys_ = std::move(keys); }
 
   // Once a second.
   void sample(u64 now_ms);
@@ -39,6 +44,7 @@ class Site {
   Sorts sorts_;
   http::Stats none_;
   const http::Stats* stats_ = &none_;
+  std::optional<KeyExport> keys_;
   u64 start_realtime_ms_;
 };
 
