@@ -19,7 +19,9 @@
 #include "shm/support/clock.h"
 #include "tests/support/instance.h"
 #include "tests/support/net.h"
+#include "tests/support/websocket.h"
 #include "tools/cli/log.h"
+#include "webui/http/websocket.h"
 
 namespace lineq::webnet {
 namespace {
@@ -105,6 +107,47 @@ class Words : public http::Events {
   std::atomic<int>& open_;
 };
 
+// Says what it hears; "flood" makes it talk without end, "bye" and "broken" end the conversation.
+class Echo : public http::Messages {
+ public:
+  explicit Echo(std::atomic<u64>& said) : said_(said) {}
+  void open(std::function<void()> wake) override { wake_ = std::move(wake); }
+  Next next(std::string& out) override {
+    if (broken_) {
+      return std::exchange(parts_, parts_ + 1) == 0 ? (out = "half", Next::kPart) : Next::kBroken;
+    }
+    if (flood_) {
+      out.assign(65536, 'f');
+      ++said_;
+      return Next::kPart;
+    }
+    if (words_.empty()) {
+      return Next::kNothing;
+    }
+    out = std::move(words_.front());
+    words_.erase(words_.begin());
+    return Next::kWhole;
+  }
+  std::optional<std::pair<u16, std::string>> hear(std::string_view text) override {
+    if (text == "bye") {
+      return std::pair<u16, std::string>(http::kPolicyViolation, "so be it");
+    }
+    flood_ = text == "flood";
+    broken_ = text == "broken";
+    words_.emplace_back(text);
+    wake_();
+    return std::nullopt;
+  }
+
+ private:
+  std::atomic<u64>& said_;
+  std::function<void()> wake_;
+  std::vector<std::string> words_;
+  bool flood_ = false;
+  bool broken_ = false;
+  int parts_ = 0;
+};
+
 // A server on a loop of its own thread.
 class Running {
  public:
@@ -147,6 +190,16 @@ class Running {
       reply.type = "text/event-stream";
       reply.body = "retry: 5\n\n";
       reply.events = std::make_unique<Words>(open_words);
+      return reply;
+    });
+    router_.add("/ws", [this](const http::Request& request) {
+      if (auto refused = http::refuse_websocket(request)) {
+        return std::move(*refused);
+      }
+      http::Reply reply;
+      reply.status = 101;
+      reply.body = http::upgrade_head(*request.field("Sec-WebSocket-Key"));
+      reply.messages = std::make_unique<Echo>(said);
       return reply;
     });
     router_.set_visitors([](const http::Request& request) {
@@ -217,6 +270,7 @@ class Running {
   }
 
   std::atomic<u64> blocks{0};
+  std::atomic<u64> said{0};  // parts, by Echo
   u64 stream_blocks = 1000000000;
   std::atomic<bool> decided{false};
   std::atomic<u64> asked{0};
@@ -754,6 +808,144 @@ TEST(ServerTest, ManyClientsAtOnce) {
   for (const Fd& fd : fds) {
     EXPECT_TRUE(test::receive_all(fd).bytes.ends_with("hello\n"));
   }
+}
+
+// ---- WebSockets
+// ----------------------------------------------------------------------------------
+
+using test::websocket_frame;
+using test::WebSocketClient;
+
+TEST(ServerTest, TalksOverAWebSocket) {
+  ServerOptions options = quick();
+  options.linger_ms = 50;
+  Running server(options);
+  WebSocketClient client(server.port, "/ws");
+  ASSERT_EQ(client.status(), 101) << client.head();
+  EXPECT_EQ(server.stats().websockets, 1U);
+  ASSERT_TRUE(client.say("hello"));
+  EXPECT_EQ(client.next().payload, "hello");
+  ASSERT_TRUE(client.send(websocket_frame(0x89, "are you there?")));
+  const WebSocketClient::Message pong = client.next();
+  EXPECT_EQ(pong.opcode, 10);
+  EXPECT_EQ(pong.payload, "are you there?");
+  const std::string big(65536, 'b');
+  ASSERT_TRUE(client.say(big));
+  EXPECT_EQ(client.next().payload, big);
+  ASSERT_TRUE(client.send(websocket_frame(0x88, "\x03\xe8 done")));
+  EXPECT_EQ(client.next().close_code(), 1000);
+  EXPECT_TRUE(test::receive_all(client.fd()).closed);
+  EXPECT_TRUE(test::wait_until([&] { return server.stats().connections == 0; }));
+  EXPECT_EQ(server.stats().websockets, 0U);
+}
+
+TEST(ServerTest, TakesFramesThatCameWithTheHandshake) {
+  Running server(quick());
+  const Fd fd = test::connect_tcp(server.port);
+  ASSERT_TRUE(test::send_all(
+      fd, get("/hello") + test::websocket_request("/ws") + websocket_frame(0x81, "early")));
+  EXPECT_NE(read_until(fd,
+                       "\x81\x05"
+                       "early")
+                .find("101 Switching"),
+            std::string::npos);
+}
+
+TEST(ServerTest, RefusesAWebSocketAndGoesOnWithTheConnection) {
+  Running server(quick());
+  const Fd fd = test::connect_tcp(server.port);
+  ASSERT_TRUE(test::send_all(
+      fd, get("/ws") + test::websocket_request("/ws", "Origin: http://evil.example\r\n") +
+              get("/hello")));
+  const std::string all = read_until(fd, "hello\n");
+  EXPECT_NE(all.find("HTTP/1.1 426 Upgrade Required"), std::string::npos) << all;
+  EXPECT_NE(all.find("HTTP/1.1 403 Forbidden"), std::string::npos) << all;
+}
+
+TEST(ServerTest, ClosesAWebSocketWithTheReason) {
+  Running server(quick());
+  const auto code = [&](std::string_view bytes) {
+    WebSocketClient client(server.port, "/ws");
+    EXPECT_TRUE(client.send(bytes));
+    const int answer = client.next().close_code();
+    EXPECT_TRUE(test::receive_all(client.fd()).closed);
+    return answer;
+  };
+  EXPECT_EQ(code(websocket_frame(0x81, "not masked", false)), 1002);
+  EXPECT_EQ(code(websocket_frame(0x82, "binary")), 1003);
+  EXPECT_EQ(code(websocket_frame(0x81, "\xff")), 1007);
+  EXPECT_EQ(code(websocket_frame(0x81, "bye")), 1008);
+  EXPECT_EQ(code(websocket_frame(0x81, std::string(70'000, 'x'))), 1009);
+  WebSocketClient broken(server.port, "/ws");
+  ASSERT_TRUE(broken.say("broken"));
+  EXPECT_EQ(broken.next().close_code(), 1012);
+  EXPECT_EQ(server.stats().websockets, 0U);
+}
+
+TEST(ServerTest, AsksASilentWebSocketAndClosesOneThatIsGone) {
+  ServerOptions options = quick();
+  options.ping_ms = 50;
+  options.pong_ms = 200;
+  Running server(options);
+  WebSocketClient alive(server.port, "/ws");
+  WebSocketClient gone(server.port, "/ws");
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(alive.next(test::kPatience, false).opcode, 9);
+    ASSERT_TRUE(alive.send(websocket_frame(0x8a, "")));
+  }
+  EXPECT_EQ(gone.next(test::kPatience, false).opcode, 9);
+  EXPECT_TRUE(test::receive_all(gone.fd()).closed);
+  ASSERT_TRUE(alive.say("still"));
+  EXPECT_EQ(alive.wait_for("still"), "still");
+}
+
+TEST(ServerTest, AWebSocketThatTakesNothingCostsNothingAndIsClosed) {
+  ServerOptions options = quick();
+  options.write_ms = 300;
+  Running server(options);
+  WebSocketClient stuck(server.port, "/ws");
+  WebSocketClient other(server.port, "/ws");
+  ASSERT_TRUE(stuck.say("flood"));
+  EXPECT_TRUE(test::wait_until([&] { return server.said > 3; }));
+  for (int i = 0; i < 20; ++i) {  // nobody else waits for it
+    ASSERT_TRUE(other.say("quick"));
+    EXPECT_EQ(other.wait_for("quick"), "quick");
+  }
+  EXPECT_TRUE(test::wait_until([&] { return server.stats().websockets == 1; }));
+  // What the kernel's buffers took, and no more.
+  EXPECT_LT(server.said, 500U);
+}
+
+// Pongs that are not taken are not made either.
+TEST(ServerTest, AFloodOfPingsMustTakeItsAnswers) {
+  ServerOptions options = quick();
+  options.write_ms = 300;
+  Running server(options);
+  WebSocketClient client(server.port, "/ws");
+  std::string pings;
+  for (int i = 0; i < 500; ++i) {
+    pings += websocket_frame(0x89, std::string(125, 'p'));
+  }
+  // 64 MB of answers would be due.
+  for (int i = 0; i < 1000 && test::send_all(client.fd(), pings, Milliseconds(100)); ++i) {
+  }
+  EXPECT_TRUE(test::wait_until([&] { return server.stats().websockets == 0; }));
+}
+
+TEST(ServerTest, WebSocketsAreToldWhenTheServerStops) {
+  auto server = std::make_unique<Running>(quick());
+  WebSocketClient idle(server->port, "/ws");
+  WebSocketClient talking(server->port, "/ws");
+  ASSERT_EQ(talking.status(), 101);
+  ASSERT_TRUE(talking.say("flood"));
+  EXPECT_TRUE(test::wait_until([&] { return server->said > 3; }));
+  server->stop();
+  EXPECT_EQ(idle.next().close_code(), 1001);
+  // Between two fragments, too.
+  EXPECT_EQ(talking.next().close_code(), 1001);
+  EXPECT_TRUE(test::receive_all(idle.fd()).closed);
+  EXPECT_TRUE(test::receive_all(talking.fd()).closed);
+  EXPECT_TRUE(test::wait_until([&] { return server->stats().websockets == 0; }));
 }
 
 }  // namespace
