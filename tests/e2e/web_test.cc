@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/e2e/world.h"
+#include "tests/support/websocket.h"
 
 namespace lineq::test {
 namespace {
@@ -85,6 +86,37 @@ TEST_F(WebTest, MetricsAndStatusKnowTheHaproxys) {
   })) << get("/metrics").body;
   EXPECT_EQ(get("/status").status, 200);
   EXPECT_EQ(get("/version").status, 200);
+}
+
+TEST_F(WebTest, ARequestOnHaproxyIsPushedToWhoListens) {
+  if (!have_haproxys()) {
+    GTEST_SKIP() << "HAProxy 2.6 or 3.0 is not here";
+  }
+  for (const HaproxyVersion version : {HaproxyVersion::k26, HaproxyVersion::k30}) {
+    const std::string name = fmt::format("hap-{}", haproxy_version_name(version));
+    ASSERT_NE(world_.add(version, name, plain_config()), nullptr) << world_.trouble;
+  }
+  ASSERT_TRUE(world_.wait_sessions()) << world_.trouble;
+  const u16 port = world_.lineq.web_port();
+  WebSocketClient old(port, "/ws");
+  ASSERT_EQ(old.status(), 101) << old.head();
+  EXPECT_NE(old.wait_for(R"({"mode":"tables")"), "");
+  for (std::size_t i = 0; i < world_.count(); ++i) {
+    const std::string key = fmt::format("asks-{}", i);
+    ASSERT_EQ(http_get(world_.at(i).http_port(), "/plain?k=" + key).status, 200);
+    const std::string said = old.wait_for(key);
+    EXPECT_TRUE(said.starts_with(R"({"mode":"update",)")) << said;
+    EXPECT_NE(said.find(fmt::format(R"("key":"{}","value":")", key)), std::string::npos) << said;
+  }
+  // One entry, watched: from the first request on, and when HAProxy counts again.
+  WebSocketClient watcher(port, "/ws?table=plain&format=v2&initial=0");
+  ASSERT_TRUE(watcher.say(R"({"watch":{"table":"plain","ids":["YXNrcy0w"]}})"));
+  EXPECT_NE(watcher.wait_for(R"("key":"asks-0")"), "");
+  ASSERT_EQ(world_.at(1).set_table("lq/plain", "asks-1", "data.gpc0 41"), "");
+  ASSERT_EQ(world_.at(1).set_table("lq/plain", "asks-0", "data.gpc0 42"), "");
+  const std::string said = watcher.wait_for("update");
+  EXPECT_NE(said.find(R"("gpc0":42)"), std::string::npos) << said;
+  EXPECT_EQ(said.find("asks-1"), std::string::npos) << said;
 }
 
 TEST_F(WebTest, SigtermEndsIt) {
