@@ -1,6 +1,6 @@
 // HAProxys that say anything: hellos, definitions, lessons, updates of every kind, nonsense,
-// breaks, time that passes and lineqd that starts anew, in all modes. Checked, besides the
-// sanitizers:
+// breaks, time that passes and lineqd that starts anew, operators who set and clear
+// entries, in all modes. Checked, besides the sanitizers:
 //  - every invariant of the segment holds afterwards;
 //  - totals of mode acc never fall;
 //  - tickets of a waiting room are called in their order.
@@ -130,6 +130,53 @@ class World {
     }
   }
 
+  // An operator's hand on entries.
+  void edit(FuzzedDataProvider& data) {
+    engine::Editor& editor = engine_->editor();
+    const Result<shm::Table*> found = editor.find(data.PickValueInArray({"t", "/t", "u"}));
+    if (!found) {
+      LINEQ_ASSERT(!found.error().what.empty());
+      return;
+    }
+    shm::Table& table = **found;
+    const shm::TableDefinition& d = table.info().definition;
+    const std::array<u8, 4> key{0, 0, 0, data.ConsumeIntegralInRange<u8>(0, 5)};
+    const u64 number = data.ConsumeIntegralInRange<u64>(0, 100);
+    switch (data.ConsumeIntegralInRange<int>(0, 2)) {
+      case 0: {
+        std::vector<engine::CellValue> values;
+        for (u32 bit = 0; bit < shm::kDataTypes; ++bit) {
+          if (d.has(bit) && data.ConsumeBool()) {
+            const u32 element = data.ConsumeIntegralInRange<u32>(0, d.elements[bit] - 1U);
+            const bool text = shm::data_type(bit).kind == shm::ValueKind::kDictionary;
+            values.push_back({bit, element, text ? writer_->intern("s") : number});
+          }
+        }
+        std::optional<u32> life;
+        if (data.ConsumeBool()) {
+          life = data.ConsumeIntegralInRange<u32>(1, 70'000);
+        }
+        if (editor.set(table, key, values, life, now_).ok()) {
+          const std::optional<u32> slot = table.find(key);
+          LINEQ_ASSERT(slot && !table.at(*slot).expired(tick_of(now_)));
+        }
+        return;
+      }
+      case 1:
+        (void)editor.clear(table, key, now_);
+        LINEQ_ASSERT(!table.find(key));
+        return;
+      default:
+        editor.clear(
+            table,
+            [number](const shm::EntryView& entry, Tick) {
+              return entry.key().empty() || entry.key().back() >= number % 6;
+            },
+            [](const Result<u64>&) {});
+        return;
+    }
+  }
+
   void close(Side& side) {
     if (side.peer != nullptr) {
       engine_->close(*side.peer, "gone", now_);
@@ -181,7 +228,10 @@ class World {
   void step(FuzzedDataProvider& data) {
     Side& side = sides_[data.ConsumeIntegralInRange<std::size_t>(0, sides_.size() - 1)];
     peers::OutputBuffer out;
-    switch (data.ConsumeIntegralInRange<int>(0, 12)) {
+    switch (data.ConsumeIntegralInRange<int>(0, 13)) {
+      case 13:
+        edit(data);
+        break;
       case 12:
         if (engine_->rooms() != nullptr) {
           operate(data.ConsumeIntegralInRange<u32>(0, 1), data.ConsumeIntegral<u8>());
