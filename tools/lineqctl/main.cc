@@ -20,6 +20,7 @@ constexpr std::string_view kExamples[] = {
     "lineqctl show peers",
     "lineqctl set table visits key 10.0.0.1 data.gpc0 5 data.http_req_cnt 0",
     "lineqctl clear table visits key 10.0.0.1",
+    "lineqctl -- clear table cookies key -x7                # behind --, a '-' begins no option",
     "lineqctl clear table visits data.gpc0 gt 5",
     "lineqctl rooms",
     "lineqctl create shop host=shop.example C=200 N=60 S=5",
