@@ -1,4 +1,5 @@
 // Waiting rooms as users of lineq-dump see them: beside the daemon, after its death, from a copy.
+#include <algorithm>
 #include <filesystem>
 
 #include <rapidjson/document.h>
@@ -143,6 +144,62 @@ TEST_F(DumpRoomsTest, AFullDiskIsAnError) {
       EXPECT_EQ(finished.exit_code, 1) << what << format;
       EXPECT_EQ(finished.err, "lineq-dump: cannot write the output: No space left on device\n");
     }
+  }
+}
+
+TEST_F(DumpRoomsTest, NothingAStrangerChoseSteersATerminalInAnyView) {
+  const std::string evil =
+      std::string("\x1b]0;owned\x07\x1b[2J\r\n\x7f\x9b") + "\xe2\x80\xae" + "\xff\xc2\x9b" + "31m";
+  fill();
+  visitor(room("r2"), evil + "@r2", VisitorState::kWaiting, 1000);
+  const auto table = table_of("t" + evil, shm::KeyType::kString, 64, "server_key", 0);
+  segment_.put(table, evil, {segment_.writer->intern(evil)});
+  ASSERT_TRUE(segment_.writer
+                  ->peer_up({.remote_name = "hap" + evil,
+                             .local_name = evil,
+                             .address = "unix@" + evil,
+                             .remote_pid = 1},
+                            segment_.writer->now())
+                  .ok());
+  segment_.beat();
+  std::vector<std::vector<std::string>> views{{},
+                                              {"-a"},
+                                              {"--peers"},
+                                              {"--rooms"},
+                                              {"--queue", "r2"},
+                                              {"--verify"},
+                                              {"-t", "t" + evil, "-k", evil}};
+  for (const auto& view : views) {
+    for (const std::string format : {"text", "json", "jsonl", "csv"}) {
+      std::vector<std::string> words = view;
+      words.insert(words.end(), {"-o", format});
+      const Finished shown = segment_.dump(words);
+      EXPECT_EQ(shown.exit_code, 0) << shown.err;
+      for (const std::string& text : {shown.out, shown.err}) {
+        std::string lines = text;
+        std::erase(lines, '\n');
+        if (format == "csv") {
+          std::erase(lines, '\r');  // as RFC 4180 ends lines
+        }
+        // Plain ASCII: no control character, no C1, nothing that reorders, no broken UTF-8.
+        EXPECT_TRUE(
+            std::all_of(lines.begin(), lines.end(), [](char c) { return c >= ' ' && c < '\x7f'; }))
+            << format << ": " << text;
+      }
+    }
+  }
+  // What is not there is named as harmlessly.
+  for (const auto& words : std::vector<std::vector<std::string>>{{"-t", evil},
+                                                                 {"-k", evil + "x"},
+                                                                 {"--queue", evil},
+                                                                 {"--peer", evil},
+                                                                 {evil},
+                                                                 {"-o", evil}}) {
+    const Finished refused = segment_.dump(words);
+    EXPECT_NE(refused.exit_code, 0);
+    EXPECT_EQ(lines_of(refused.err).size(), 1U);
+    EXPECT_EQ(refused.err.find_first_of("\x1b\x07\x7f\x9b\xff\r"), std::string::npos)
+        << refused.err;
   }
 }
 
