@@ -9,11 +9,13 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <rapidjson/document.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "shm/support/clock.h"
 #include "tests/shm/segment.h"
+#include "tests/support/acc_segment.h"
 #include "tests/support/http.h"
 #include "tests/support/instance.h"
 #include "tests/support/net.h"
@@ -66,6 +68,8 @@ class ProgramTest : public testing::Test {
       writer_->work_some();
     }
   }
+
+  void fill_everything();
 
   test::Instance lineq_;
   std::unique_ptr<shm::Writer> writer_;
@@ -344,21 +348,40 @@ TEST_F(SlowProgramTest, AMillionEntriesCostNoMemoryAndHoldUpNobody) {
       bytes / 1000000, took, test::cpu_seconds(web.pid()), before, most, slowest_ms);
 }
 
-TEST_F(ProgramTest, PromtoolFindsNothingToSay) {
+// What there is in all three modes, with names and keys as a stranger might make them.
+void ProgramTest::fill_everything() {
   attach();
   fill(10);
+  for (const char* name : {"hostile", "t\"\\\n\xc3\xff{}"}) {
+    const auto table = shm::define(name, shm::KeyType::kString, 40,
+                                   {shm::kServerId, shm::kGpc0, shm::kHttpReqRate});
+    shm::set(*writer_->table_for(table, writer_->now())->table, table, "k\"\\\n\xff}", {7, 1, 0},
+             writer_->now());
+  }
   shm::PeerIdentity identity;
-  identity.remote_name = "local";
   identity.local_name = "lineq";
   identity.address = "10.0.0.1";
-  for (u64 pid = 1; pid <= 2; ++pid) {
+  for (u64 pid = 1; pid <= 3; ++pid) {
+    identity.remote_name = pid < 3 ? "local" : "a\"b\\c\nd\xff} 1";
     identity.remote_pid = pid;
     const auto peer = writer_->peer_up(identity, writer_->now());
     writer_->set_peer_counter(*peer, shm::PeerCounter::last_received_ms, writer_->now() + 1);
+    writer_->set_peer_table_counter(test::announce(*writer_, *peer, users_),
+                                    shm::PeerTableCounter::last_update_ms, writer_->now() + 1);
+    test::put_part(*writer_, users_, *peer, "a", {pid});
   }
-  shm::RoomSettings room;
-  room.name = "shop";
-  writer_->add_room_wait(*writer_->add_room(room, writer_->now()), 1000);
+  test::put_total(*writer_, users_, "a", {6});
+  for (const char* name : {"shop", "r\"\\\n\xff} 2"}) {
+    shm::RoomSettings room;
+    room.name = name;
+    writer_->add_room_wait(*writer_->add_room(room, writer_->now()), 1000);
+  }
+  test::write_file(lineq_.file("lineq.cfg"),
+                   R"({"metrics_tables": [{"table": "hostile"}, {"table": "users", "limit": 5}]})");
+}
+
+TEST_F(ProgramTest, PromtoolFindsNothingToSay) {
+  fill_everything();
   const Process web = start();
   EXPECT_TRUE(shows("/metrics", "lineq_peer_up"));
   EXPECT_TRUE(shows("/metrics", "lineq_room_wait_seconds_count{room=\"shop\"} 1"));
@@ -378,6 +401,99 @@ TEST_F(ProgramTest, PromtoolFindsNothingToSay) {
                  lineq_.file("check")});
   EXPECT_EQ(checked.exit_code, 0) << checked.out << checked.err;
   EXPECT_EQ(checked.err, "");
+  const test::Finished rules =
+      test::run({{test::lines_of(got.out).at(0), "check", "rules",
+                  LINEQ_SOURCE_DIR "/packaging/prometheus/lineq.rules.yml"},
+                 {},
+                 lineq_.file("rules")});
+  EXPECT_EQ(rules.exit_code, 0) << rules.out << rules.err;
+}
+
+TEST_F(ProgramTest, EverySeriesIsThereOnceAlsoWhenTheDaemonIsDead) {
+  fill_everything();
+  const Process web = start();
+  EXPECT_TRUE(shows("/metrics", "lineq_table_key_value{name=\"users\""));
+  writer_.reset();
+  EXPECT_TRUE(shows("/metrics", "lineq_daemon_up 0"));
+  std::set<std::string> series;
+  for (const std::string& line : test::lines_of(get("/metrics").body)) {
+    if (!line.starts_with("#")) {
+      EXPECT_TRUE(series.insert(line.substr(0, line.rfind(' '))).second) << line << " twice";
+    }
+  }
+  EXPECT_GT(series.size(), 200U);
+}
+
+// Names in PromQL that look like metrics of ours or of HAProxy's.
+std::set<std::string> metrics_in(std::string_view text) {
+  std::set<std::string> found;
+  for (const std::string_view prefix : {"lineq_", "haproxy_"}) {
+    for (std::size_t at = 0; (at = text.find(prefix, at)) != std::string_view::npos;) {
+      const std::size_t end = std::min(
+          text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_", at), text.size());
+      found.emplace(text.substr(at, end - at));
+      at = end;
+    }
+  }
+  return found;
+}
+
+TEST_F(ProgramTest, TheDashboardAndTheAlertsUseOnlyMetricsThatExist) {
+  fill_everything();
+  const Process web = start();
+  EXPECT_TRUE(shows("/metrics", "lineq_table_key_value{"));
+  std::set<std::string> known;
+  for (const std::string& line : test::lines_of(get("/metrics").body)) {
+    if (!line.starts_with("#")) {
+      known.insert(line.substr(0, line.find_first_of("{ ")));
+    }
+  }
+  const auto exist = [&](std::string_view expression) {
+    const std::set<std::string> used = metrics_in(expression);
+    EXPECT_FALSE(used.empty()) << expression;
+    for (const std::string& name : used) {
+      EXPECT_TRUE(known.contains(name)) << name << " in " << expression;
+    }
+  };
+  rapidjson::Document dashboard;
+  const std::string text = test::read_file(LINEQ_SOURCE_DIR "/packaging/grafana/lineq.json");
+  ASSERT_FALSE(dashboard.Parse(text.c_str()).HasParseError());
+  std::set<int> ids;
+  std::size_t expressions = 0;
+  for (const auto& panel : dashboard["panels"].GetArray()) {
+    const std::string title = panel["title"].GetString();
+    EXPECT_TRUE(ids.insert(panel["id"].GetInt()).second) << title;
+    if (std::string_view(panel["type"].GetString()) == "row") {
+      continue;
+    }
+    EXPECT_GT(panel["description"].GetStringLength(), 10U) << title;
+    EXPECT_GT(panel["fieldConfig"]["defaults"]["unit"].GetStringLength(), 0U) << title;
+    EXPECT_STREQ(panel["datasource"]["uid"].GetString(), "${datasource}") << title;
+    for (const auto& target : panel["targets"].GetArray()) {
+      const std::string_view expression = target["expr"].GetString();
+      exist(expression);
+      EXPECT_NE(expression.find("instance=~\"$instance\""), std::string_view::npos) << expression;
+      ++expressions;
+    }
+  }
+  EXPECT_GT(expressions, 40U);
+  std::size_t alerts = 0;
+  for (const std::string& line :
+       test::lines_of(test::read_file(LINEQ_SOURCE_DIR "/packaging/prometheus/lineq.rules.yml"))) {
+    if (const std::size_t at = line.find("expr: "); at != std::string::npos) {
+      exist(line.substr(at));
+      ++alerts;
+    }
+  }
+  EXPECT_GT(alerts, 5U);
+}
+
+TEST_F(ProgramTest, AMistakeInMetricsTablesEndsTheStart) {
+  test::write_file(lineq_.file("lineq.cfg"),
+                   R"({"metrics_tables": [{"table": "t", "data": ["gpc0", "gpx"]}]})");
+  Process web = lineq_.start_web("web");
+  EXPECT_EQ(web.wait(), 1);
+  EXPECT_NE(web.err().find("metrics_tables[0].data"), std::string::npos) << web.err();
 }
 
 }  // namespace
