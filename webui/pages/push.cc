@@ -35,7 +35,7 @@ Result<Query> parse(std::string_view text) {
   Query query;
   for (const auto& [name, value] : http::query_pairs(text)) {
     std::string scratch;
-    const auto wrong = [&](std::string_view allowed) {
+    const auto wrong = [&scratch, &name = name, &value = value](std::string_view allowed) {
       return Error{ErrorCode::kInvalid, fmt::format("{}: '{}' is not allowed; allowed: {}", name,
                                                     escaped_view(value, scratch), allowed)};
     };
