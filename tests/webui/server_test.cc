@@ -442,11 +442,11 @@ TEST(ServerTest, StreamsInChunksOrUntilTheEndOfTheConnection) {
   Running server(quick());
   server.stream_blocks = 3;
   const std::string chunked = ask(server, get("/endless", "Connection: close\r\n"));
-  EXPECT_EQ(count(chunked, "10000\r\nxxx"), 3U);
+  EXPECT_EQ(count(chunked, fmt::format("{:x}\r\nxxx", http::Stream::kBlockBytes)), 3U);
   EXPECT_TRUE(chunked.ends_with("x\r\n0\r\n\r\n"));
   server.blocks = 0;
   const std::string plain = ask(server, "GET /endless HTTP/1.0\r\n\r\n");
-  EXPECT_EQ(plain.size() - plain.find("\r\n\r\n") - 4, 3U * 65536);
+  EXPECT_EQ(plain.size() - plain.find("\r\n\r\n") - 4, 3U * http::Stream::kBlockBytes);
   EXPECT_NE(plain.find("Connection: close"), std::string::npos);
   EXPECT_EQ(count(ask(server, get("/late", "Connection: close\r\n")), "4\r\nlate\r\n0\r\n"), 1U);
 }

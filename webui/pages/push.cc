@@ -33,7 +33,9 @@ struct Query {
 
 Result<Query> parse(std::string_view text) {
   Query query;
-  for (const auto& [name, value] : http::query_pairs(text)) {
+  for (const auto& pair : http::query_pairs(text)) {
+    const std::string& name = pair.first;
+    const std::string& value = pair.second;
     std::string scratch;
     const auto wrong = [&scratch, &name = name, &value = value](std::string_view allowed) {
       return Error{ErrorCode::kInvalid, fmt::format("{}: '{}' is not allowed; allowed: {}", name,
