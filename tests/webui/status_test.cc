@@ -208,6 +208,29 @@ TEST_F(SiteTest, ThePageHasAStrictPolicyAndNothingInline) {
   EXPECT_EQ(html.find("://"), std::string_view::npos) << "nothing comes from elsewhere";
 }
 
+TEST_F(SiteTest, WhatThePageNamesIsServed) {
+  make();
+  const http::Reply page = get("/status");
+  const std::string_view html = page.content();
+  std::size_t named = 0;
+  for (const std::string_view attribute : {"src=\"", "rel=\"stylesheet\" href=\""}) {
+    for (std::size_t at = 0; (at = html.find(attribute, at)) != std::string_view::npos; ++named) {
+      at += attribute.size();
+      const std::string path(html.substr(at, html.find('"', at) - at));
+      EXPECT_EQ(get(path).status, 200) << path;
+    }
+  }
+  EXPECT_GE(named, 10U);
+}
+
+TEST(TrafficReplyTest, HasAPointForEachTenSeconds) {
+  live::Traffic traffic;
+  traffic.sample({0, 0}, 1'000'000);
+  EXPECT_EQ(traffic_reply(traffic).body, R"({"step_ms":10000,"points":[]})");
+  traffic.sample({1204, 50'000}, 1'010'000);
+  EXPECT_EQ(traffic_reply(traffic).body, R"({"step_ms":10000,"points":[[1010000,120,5000]]})");
+}
+
 TEST_F(SiteTest, AssetsAreSentAgainOnlyWhenTheyChanged) {
   make();
   http::Reply first = get("/status/status.css");
