@@ -19,6 +19,7 @@
 #include "tests/support/http.h"
 #include "tests/support/instance.h"
 #include "tests/support/net.h"
+#include "tests/support/websocket.h"
 
 namespace lineq {
 namespace {
@@ -226,8 +227,7 @@ TEST_F(ProgramTest, SeveralProcessesShareThePortAndOneMayDie) {
   EXPECT_TRUE(shows("/tables", "users"));
 }
 
-// Sanitizers keep memory and descriptors of their own: these two count them in the plain build
-// only.
+// Sanitizers keep memory and descriptors of their own: these count them in the plain build only.
 class SlowProgramTest : public ProgramTest {};
 
 TEST_F(SlowProgramTest, WithoutADescriptorLeftItClosesTheSurplusAndRecovers) {
@@ -256,6 +256,64 @@ TEST_F(SlowProgramTest, WithoutADescriptorLeftItClosesTheSurplusAndRecovers) {
   clients.clear();
   EXPECT_TRUE(wait_until([&] { return get("/healthz").status == 200; }));
   EXPECT_LE(test::lines_of(web.err()).size(), 20U) << "one line a second, not one a client";
+}
+
+TEST_F(SlowProgramTest, AnIdleWebSocketCostsLittle) {
+  attach();
+  fill(10);
+  const Process web = start();
+  constexpr u64 kClients = 2000;
+  std::vector<std::unique_ptr<test::WebSocketClient>> clients;
+  const auto more = [&](u64 n) {
+    for (u64 i = 0; i < n; ++i) {
+      clients.push_back(
+          std::make_unique<test::WebSocketClient>(lineq_.web_port(), "/ws?table=users&initial=0"));
+      ASSERT_EQ(clients.back()->status(), 101);
+      // Each has been heard once: wslay's buffers come and go.
+      ASSERT_TRUE(clients.back()->send(test::websocket_frame(0x89, "")));
+      ASSERT_EQ(clients.back()->next().opcode, 10);
+    }
+  };
+  more(100);
+  const u64 before = test::anonymous_kib(web.pid());
+  more(kClients);
+  const u64 each = (test::anonymous_kib(web.pid()) - before) * 1024 / kClients;
+  fmt::print("an idle WebSocket: {} bytes\n", each);
+  EXPECT_LT(each, 4096U);
+  EXPECT_NE(get("/metrics").body.find("\nlineq_web_websockets 2100\n"), std::string::npos);
+  // One change, told to all.
+  shm::set(*writer_->table_for(users_, writer_->now())->table, users_, "for all", {7},
+           writer_->now());
+  const u64 begin = monotonic_ms();
+  for (const auto& client : clients) {
+    EXPECT_NE(client->wait_for(R"("key":"for all","value":"7\t")"), "");
+  }
+  fmt::print("a change told to {}: {} ms\n", clients.size(), monotonic_ms() - begin);
+}
+
+TEST_F(SlowProgramTest, TablesAreToldInFragmentsWithFlatMemory) {
+  attach();
+  fill(400'000);
+  const Process web = start();
+  ASSERT_TRUE(shows("/tables?limit=1", "users"));
+  // These never take anything.
+  std::vector<test::Fd> stuck;
+  for (int i = 0; i < 50; ++i) {
+    stuck.push_back(test::connect_tcp(lineq_.web_port()));
+    ASSERT_TRUE(test::send_all(stuck.back(), test::websocket_request("/ws")));
+  }
+  const u64 before = test::anonymous_kib(web.pid());
+  test::WebSocketClient client(lineq_.web_port(), "/ws");
+  const test::WebSocketClient::Message tables = client.next(std::chrono::minutes(1));
+  EXPECT_EQ(tables.payload, get("/tables").body);
+  EXPECT_GT(tables.payload.size(), 30'000'000U);
+  EXPECT_GT(tables.fragments, 100U);
+  EXPECT_LT(test::anonymous_kib(web.pid()), before + 16'384);
+  // Who lags is not waited for.
+  shm::set(*writer_->table_for(users_, writer_->now())->table, users_, "news", {7}, writer_->now());
+  EXPECT_NE(client.wait_for(R"("key":"news")"), "");
+  fmt::print("{} bytes in {} fragments; {} KiB before, {} after\n", tables.payload.size(),
+             tables.fragments, before, test::anonymous_kib(web.pid()));
 }
 
 // Objects of the segment, the feed apart: damage there changes nothing.
