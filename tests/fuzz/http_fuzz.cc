@@ -1,6 +1,8 @@
 // Arbitrary bytes as a client's requests, cut at random places. Checked, besides the sanitizers:
 //  - requests, refusals and what is left over do not depend on where the stream is cut;
-//  - a request that is let through keeps the promises its readers rely on.
+//  - a request that is let through keeps the promises its readers rely on;
+//  - its query is understood as one for /tables and /acc or refused in a sentence, and cursors
+//    that were understood are written as they were read.
 //
 // The first 4 bytes say how to cut, the rest is the stream.
 
@@ -11,6 +13,7 @@
 
 #include "shm/support/assert.h"
 #include "webui/http/router.h"
+#include "webui/pages/table_query.h"
 
 namespace lineq::http {
 namespace {
@@ -41,6 +44,25 @@ void check(const Request& r) {
   }
 }
 
+void check_query(std::string_view query, pages::TablePage page) {
+  const auto parsed = pages::parse_table_query(query, page);
+  if (!parsed) {
+    LINEQ_ASSERT(!parsed.error().what.empty());
+    LINEQ_ASSERT(parsed.error().what.find_first_of(std::string_view("\0\r\n\x1b", 4)) ==
+                 std::string::npos);
+    return;
+  }
+  if (!parsed->sorted_cursor) {
+    return;
+  }
+  LINEQ_ASSERT(parsed->sort && parsed->table);
+  const std::string text = pages::sorted_cursor_text(*parsed->sorted_cursor);
+  const auto again = pages::parse_table_query(
+      "table=t&sort=" + pages::order_text(*parsed->sort) + "&cursor=" + text, page);
+  LINEQ_ASSERT(again.ok());
+  LINEQ_ASSERT(pages::sorted_cursor_text(*again->sorted_cursor) == text);
+}
+
 std::string digest(const Request& r) {
   std::string text(r.target);
   for (const Field& field : r.fields) {
@@ -68,6 +90,8 @@ Outcome parse(std::string_view bytes, const std::vector<std::size_t>& cuts) {
       if (parser.state() == State::kDone) {
         const Request request = parser.take();
         check(request);
+        check_query(request.query, pages::TablePage::kTables);
+        check_query(request.query, pages::TablePage::kTotals);
         outcome.requests.push_back(digest(request));
         if (!request.keep_alive) {
           outcome.state = State::kDone;
