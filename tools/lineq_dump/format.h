@@ -17,10 +17,13 @@
 
 #include "shm/reader.h"
 #include "shm/verify.h"
-#include "tools/lineq_dump/columns.h"
 #include "tools/lineq_dump/output.h"
+#include "tools/view/columns.h"
 
 namespace lineq::dump {
+
+using view::Column;
+using view::columns_of;
 
 enum class Format : u8 { kText, kJson, kJsonLines, kCsv };
 
