@@ -129,6 +129,11 @@ describe('a page that stays open', () => {
     assert.match(problems, /hap-fra2 \(10\.20\.0\.12\) is 52,300 changes behind/);
     assert.match(problems, /2 connections turned away/);
     assert.match(await page.title(), /^▲ /);
+    await page.locator('#problems a', {hasText: 'has been down'}).click();
+    await until(async () => /^down for /.test(await page.locator('#told-note').textContent()), 'the one that is down');
+    assert.match(await page.locator('#told-name').textContent(), /hap-ams1/);
+    await page.goBack();
+    await until(async () => !await page.locator('#told-section').isVisible(), 'the list again');
   });
 
   it('says what is wrong with a table of a HAProxy, and shows all tables of one', async () => {

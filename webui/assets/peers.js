@@ -122,7 +122,13 @@ function showTold(s, now, stale) {
   if (toldArrives) arrive($('told-section'), $('told-title'));
   toldArrives = false;
   text($('told-name'), 'Tables of ' + (p.label || peerTitle(p)));
-  text($('told-note'), p.tables.length > 0 ? '' : 'It has announced no table yet.');
+  text($('told-note'), [
+    p.state === 'unknown' ? PEER_WORDS.unknown : PEER_WORDS[p.state] + ' for ' + during(p.since_ms),
+    p.silent_ms > SILENT_MS ? 'last message ' + span(p.silent_ms) + ' ago' : '',
+    p.lag > 0 ? plural(p.lag, 'change') + ' behind' : '',
+    p.protocol_errors > 0 ? plural(p.protocol_errors, 'malformed message') : '',
+    p.tables.length > 0 ? '' : 'it has announced no table yet',
+  ].filter(Boolean).join(' · '));
   $('told-scroll').hidden = p.tables.length === 0;
   toldList.show(p.tables, (row, t) => {
     text(row.name, t.name);
@@ -130,7 +136,7 @@ function showTold(s, now, stale) {
     since(row.updated, t.updated_ms, now);
     text(row.updates, whole.format(t.updates));
     const note = toldNote(t);
-    text(row.note, note || (stale ? '–' : 'as it should be'));
+    text(row.note, note || (stale || p.state !== 'up' ? '–' : 'as it should be'));
     flag(row.note, 'alarm', note !== '');
     flag(row.note, 'soft', note === '');
   });
