@@ -222,7 +222,8 @@ TEST(ManualTest, EveryKeyOfTheConfigurationIsThere) {
     "peers": [{"name": "a", "address": "127.0.0.1:2", "own_name": "b"}],
     "aggregate": [{"from": "a", "to": "b", "policy": "max"}],
     "routes": [{"name": "shop", "host": "h", "additional_routes": [{"host": "i", "path": "/"}]}],
-    "control_access": [{"who": "4711", "commands": ["ask"]}]
+    "control_access": [{"who": "4711", "commands": ["ask"]}],
+    "metrics_tables": [{"table": "a", "limit": 5, "data": ["gpc0"]}]
   })");
   // Checked and printed; TLS cannot be without files.
   const Finished shown =
@@ -244,6 +245,13 @@ TEST(ManualTest, EveryKeyOfTheConfigurationIsThere) {
                 page.find("\n.Cm " + key + " ") != std::string::npos ||
                 page.find("\n.Cm " + key + "\n") != std::string::npos)
         << key << " is not in lineq.cfg(5)";
+  }
+  // Lists of objects have a section each.
+  for (std::size_t at = page.find("\nSee below;"); at != std::string::npos;
+       at = page.find("\nSee below;", at + 1)) {
+    const std::size_t from = page.rfind(".It Cm ", at) + 7;
+    const std::string key = page.substr(from, at - from);
+    EXPECT_NE(page.find("\n.Ss " + key + "\n"), std::string::npos) << key << " is not explained";
   }
 }
 
