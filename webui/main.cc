@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include "shm/support/clock.h"
@@ -53,23 +53,45 @@ std::size_t raise_descriptors() {
   return limit.rlim_cur;
 }
 
-webnet::ServerOptions server_options(const cli::Settings& settings, std::size_t descriptors) {
-  webnet::ServerOptions options;
-  options.host = settings.web_host;
-  options.port = settings.web_port;
-  if (const auto path = cli::unix_path(settings.web_host)) {
-    options.unix_path = *path;
-  }
-  const std::size_t possible =
+struct Caps {
+  std::size_t connections;
+  std::size_t per_address;
+};
+
+// Of the admin part where it has a listener of its own: kept for it, however many visitors come.
+Caps admin_caps(std::size_t descriptors) {
+  constexpr std::size_t kMost = 256;
+  const std::size_t most = std::min(kMost, std::max<std::size_t>(descriptors / 4, 1));
+  return {most, most};
+}
+
+Caps web_caps(const cli::Settings& settings, std::size_t descriptors) {
+  std::size_t possible =
       descriptors > 2 * kSpareDescriptors ? descriptors - kSpareDescriptors : descriptors / 2;
-  options.max_connections = settings.web_max_connections == 0
-                                ? possible
-                                : std::min<std::size_t>(settings.web_max_connections, possible);
+  if (!settings.admin_host.empty()) {
+    possible -= std::min(possible - 1, admin_caps(descriptors).connections);
+  }
+  Caps caps{};
+  caps.connections = settings.web_max_connections == 0
+                         ? possible
+                         : std::min<std::size_t>(settings.web_max_connections, possible);
   // HAProxy in front is one address and brings all visitors: nearly all is its share, and some are
   // left for whoever looks at the status page.
-  options.max_per_address = settings.web_max_per_address == 0
-                                ? std::max<std::size_t>(options.max_connections / 16 * 15, 1)
-                                : settings.web_max_per_address;
+  caps.per_address = settings.web_max_per_address == 0
+                         ? std::max<std::size_t>(caps.connections / 16 * 15, 1)
+                         : settings.web_max_per_address;
+  return caps;
+}
+
+webnet::ServerOptions server_options(const std::string& host, u16 port, Caps caps) {
+  webnet::ServerOptions options;
+  options.host = host;
+  options.port = port;
+  if (const auto path = cli::unix_path(host)) {
+    options.unix_path = *path;
+  }
+  options.max_connections = caps.connections;
+  options.max_per_address = caps.per_address;
   return options;
 }
 
@@ -77,14 +99,17 @@ webnet::ServerOptions server_options(const cli::Settings& settings, std::size_t 
 class Program {
  public:
   Program(uv_loop_t& loop, live::Segment& segment, live::Changes& changes, pages::Site& site,
-          pages::WaitingRoom& waiting, webnet::ControlClient& control, webnet::Server& server)
+          pages::WaitingRoom& waiting, webnet::ControlClient& control, webnet::Server& server,
+          webnet::Server& admin, std::function<void()> reload)
       : loop_(loop),
         segment_(segment),
         changes_(changes),
         site_(site),
         waiting_(waiting),
         control_(control),
-        server_(server) {}
+        server_(server),
+        admin_(admin),
+        reload_(std::move(reload)) {}
 
   void start() {
     uv_timer_init(&loop_, &tick_);
@@ -92,7 +117,7 @@ class Program {
     uv_signal_init(&loop_, &term_);
     uv_signal_init(&loop_, &interrupt_);
     uv_signal_init(&loop_, &hangup_);
-    tick_.data = second_.data = term_.data = interrupt_.data = this;
+    tick_.data = second_.data = term_.data = interrupt_.data = hangup_.data = this;
     uv_timer_start(
         &tick_,
         [](uv_timer_t* t) {
@@ -111,9 +136,9 @@ class Program {
           p->site_.sample(monotonic_ms());
           p->waiting_.positions().begin_round(monotonic_ms());
           p->server_.begin_work();
-          if (p->server_.anybody(http::Channel::kStatus)) {
-            p->server_.publish(http::Channel::kStatus,
-                               std::make_shared<const std::string>(p->site_.status_event()));
+          if (p->admin_.anybody(http::Channel::kStatus)) {
+            p->admin_.publish(http::Channel::kStatus,
+                              std::make_shared<const std::string>(p->site_.status_event()));
           }
         },
         kSecondMs, kSecondMs);
@@ -122,13 +147,8 @@ class Program {
           handle, [](uv_signal_t* s, int signal) { static_cast<Program*>(s->data)->stop(signal); },
           number);
     }
-    // By default it would end the program, and whoever sends it wants the contrary.
     uv_signal_start(
-        &hangup_,
-        [](uv_signal_t*, int) {
-          cli::log_notice("SIGHUP: settings are read at start; a restart disturbs no HAProxy");
-        },
-        SIGHUP);
+        &hangup_, [](uv_signal_t* s, int) { static_cast<Program*>(s->data)->reload_(); }, SIGHUP);
   }
 
  private:
@@ -137,6 +157,7 @@ class Program {
     cli::log_notice("{}: closing, {} connections open", ::strsignal(signal),
                     server_.stats().connections);
     server_.stop();
+    admin_.stop();  // the same, or its own
     control_.close();
     for (uv_handle_t* handle :
          {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&second_),
@@ -153,6 +174,8 @@ class Program {
   pages::WaitingRoom& waiting_;
   webnet::ControlClient& control_;
   webnet::Server& server_;
+  webnet::Server& admin_;  // where the admin part is: `server_`, or one of its own
+  std::function<void()> reload_;
   uv_timer_t tick_{};
   uv_timer_t second_{};
   uv_signal_t term_{};
@@ -172,7 +195,57 @@ pages::ConnectHint connect_hint(const cli::Settings& settings) {
              : pages::ConnectHint{plain->name, plain->address.host, plain->address.port};
 }
 
-int run(const cli::Settings& settings) {
+// SIGHUP: takes over what can change while running, says what cannot, and keeps what it has when
+// the new configuration is wrong.
+void reload(const cli::CommandLine& line, cli::Settings& settings, pages::Site& site,
+            webnet::Server& server, std::size_t descriptors) {
+  Result<cli::Settings> fresh = cli::load_settings(cli::Loader::kWeb, line);
+  if (!fresh) {
+    cli::log_err("SIGHUP: configuration kept as it was: {}", fresh.error().what);
+    return;
+  }
+  for (const std::string& warning : fresh->warnings) {
+    cli::log_warning("{}", warning);
+  }
+  settings.log_level = fresh->log_level;
+  settings.log = fresh->log;
+  settings.web_max_connections = fresh->web_max_connections;
+  settings.web_max_per_address = fresh->web_max_per_address;
+  settings.tcp_host = fresh->tcp_host;
+  settings.tcp_port = fresh->tcp_port;
+  settings.peer_name = fresh->peer_name;
+  settings.listeners = std::move(fresh->listeners);
+  cli::log_setup(cli::log_setup_of(settings, kName));
+  site.set_connect(connect_hint(settings));
+  const Caps caps = web_caps(settings, descriptors);
+  server.set_caps(caps.connections, caps.per_address);
+  const auto kept = cli::changed_settings(cli::Loader::kWeb, settings, *fresh);
+  const std::string news = fmt::format(
+      "SIGHUP: configuration read again: log level is {}, {} connections at most, {} of an address",
+      cli::log_level_name(settings.log_level), caps.connections, caps.per_address);
+  if (kept.empty()) {
+    cli::log_notice("{}", news);
+  } else {
+    cli::log_warning("{}; a restart, which disturbs no HAProxy, is needed for: {}", news,
+                     fmt::join(kept, ", "));
+  }
+}
+
+// 0, or what to exit with.
+int listen(webnet::Server& server, const cli::Settings& settings, std::string_view what,
+           std::string_view hint) {
+  if (const Status status = server.listen(); !status) {
+    cli::log_err("{} ({} change the address)", status.error().what, hint);
+    return cli::kExitUsage;
+  }
+  for (const std::string& address : server.addresses()) {
+    cli::log_notice("lineq-web {}, instance {}: {} on {}{}", LINEQ_VERSION, settings.instance, what,
+                    address, server.shared() ? ", shared with another process" : "");
+  }
+  return cli::kExitFine;
+}
+
+int run(const cli::CommandLine& given, cli::Settings settings) {
   for (const std::string& warning : settings.warnings) {
     cli::log_warning("{}", warning);
   }
@@ -196,10 +269,17 @@ int run(const cli::Settings& settings) {
   pages::Push push(segment, changes);
   live::Presence presence;
   pages::WaitingRoom waiting(segment, presence);
-  http::Router router;
+  // Without a listener of its own the admin part is on the visitors' router.
+  const bool apart = !settings.admin_host.empty();
+  http::Router visitors;
+  http::Router admin_router;
+  http::Router& router = apart ? admin_router : visitors;
+  if (apart) {
+    site.add_health_to(visitors);
+  }
   site.add_to(router);
   router.add("/ws", [&](const http::Request& request) { return push.answer(request); });
-  router.set_visitors([&](const http::Request& request) { return waiting.answer(request); });
+  visitors.set_visitors([&](const http::Request& request) { return waiting.answer(request); });
   webnet::ControlClient control(loop, {.path = settings.control});
   presence.set_send([&](std::string line, std::function<void(bool)> done) {
     control.send(std::move(line), [done = std::move(done)](const Result<std::string>& answer) {
@@ -217,28 +297,37 @@ int run(const cli::Settings& settings) {
   pages::add_keys(router, segment, settings.admin_token_file, ask);
   pages::add_legacy(router, {settings.room_table, settings.users_table, settings.session_ms},
                     segment, ask);
-  webnet::Server server(loop, router, server_options(settings, raise_descriptors()));
+  const std::size_t descriptors = raise_descriptors();
+  webnet::Server server(
+      loop, visitors,
+      server_options(settings.web_host, settings.web_port, web_caps(settings, descriptors)));
   server.set_work([&] {
     const bool told = waiting.positions().step();
     return changes.step() && told;
   });
   site.set_stats(server.stats());
-  if (const Status status = server.listen(); !status) {
-    cli::log_err(
-        "{} (SERVICE_WEB_HOST and SERVICE_WEB_PORT, or --web-host and --web-port, change "
-        "the address)",
-        status.error().what);
-    control.close();
-    return cli::kExitUsage;
+  std::unique_ptr<webnet::Server> own;
+  if (apart) {
+    webnet::ServerOptions options =
+        server_options(settings.admin_host, settings.admin_port, admin_caps(descriptors));
+    options.stats = &server.stats();
+    own = std::make_unique<webnet::Server>(loop, admin_router, std::move(options));
   }
+  webnet::Server& admin = apart ? *own : server;
   segment.tick(monotonic_ms());
   site.sample(monotonic_ms());
-  for (const std::string& address : server.addresses()) {
-    cli::log_notice("lineq-web {}, instance {}: listening on {}{}", LINEQ_VERSION,
-                    settings.instance, address,
-                    server.shared() ? ", shared with another process" : "");
+  int exit_code = listen(server, settings, "listening",
+                         "SERVICE_WEB_HOST and SERVICE_WEB_PORT, or --web-host and --web-port,");
+  if (exit_code == cli::kExitFine && apart) {
+    exit_code = listen(admin, settings, "admin part listening",
+                       "LINEQ_ADMIN_HOST and LINEQ_ADMIN_PORT, or --admin-host and --admin-port,");
   }
-  Program program(loop, segment, changes, site, waiting, control, server);
+  if (exit_code != cli::kExitFine) {
+    control.close();
+    return exit_code;
+  }
+  Program program(loop, segment, changes, site, waiting, control, server, admin,
+                  [&] { reload(given, settings, site, server, descriptors); });
   program.start();
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);
@@ -251,9 +340,12 @@ int run(const cli::Settings& settings) {
 
 int main(int argc, char** argv) {
   using namespace lineq;
-  const std::vector<cli::Option> options = cli::setting_options(cli::Loader::kWeb);
-  static constexpr std::array<std::string_view, 2> kExamples{
-      "lineq-web --web-port 8080", "lineq-web -n shop --web-host unix@/run/lineq/web.sock"};
+  std::vector<cli::Option> options = cli::setting_options(cli::Loader::kWeb);
+  options.push_back(
+      {"check", 't', "", "check the configuration, print what holds, and end", "", ""});
+  static constexpr std::array<std::string_view, 3> kExamples{
+      "lineq-web --web-port 8080", "lineq-web -n shop --web-host unix@/run/lineq/web.sock",
+      "lineq-web -t -f /etc/lineq/lineq.cfg"};
   const cli::Program program{kName, "[OPTION]...",
                              "Shows the stick tables, peers and health of a LineQ on HTTP: /status "
                              "for people, /tables, /metrics, /healthz, /readyz, /version.",
@@ -262,10 +354,16 @@ int main(int argc, char** argv) {
   if (line.exit_code) {
     return *line.exit_code;
   }
-  const Result<cli::Settings> settings = cli::load_settings(cli::Loader::kWeb, line);
+  Result<cli::Settings> settings = cli::load_settings(cli::Loader::kWeb, line);
   if (!settings) {
     return cli::usage_error(kName, settings.error().what);
   }
+  if (line.has("check")) {
+    for (const std::string& warning : settings->warnings) {
+      fmt::print(stderr, "{}: {}\n", kName, warning);
+    }
+    return cli::print_out(kName, cli::settings_json(*settings));
+  }
   cli::log_setup(cli::log_setup_of(*settings, kName));
-  return run(*settings);
+  return run(line, settings.take());
 }

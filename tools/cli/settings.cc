@@ -307,6 +307,18 @@ constexpr auto kRows = std::to_array<Row>({
      "port of lineq-web", kW, true,
      [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.web_port); },
      [](const Settings& s) { return std::to_string(s.web_port); }},
+    {"admin_host", "LINEQ_ADMIN_HOST", "admin-host", 0, "HOST", "with the waiting rooms",
+     "a host name, an address, or unix@/PATH",
+     "where lineq-web answers status page, tables, metrics and API, and nowhere else", kW, false,
+     [](Settings& s, std::string_view v) {
+       s.admin_host = v;
+       return host_name(v) || unix_path(v).has_value();
+     },
+     [](const Settings& s) { return s.admin_host; }},
+    {"admin_port", "LINEQ_ADMIN_PORT", "admin-port", 0, "PORT", "8061", "a port, 1 to 65535",
+     "port of admin_host", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.admin_port); },
+     [](const Settings& s) { return std::to_string(s.admin_port); }},
     {"web_max_connections", "LINEQ_WEB_MAX_CONNECTIONS", "web-max-connections", 0, "N",
      "what the descriptors allow", "a number of connections; 0 = what the descriptors allow",
      "most clients of lineq-web at a time", kW, true,
@@ -799,6 +811,17 @@ std::string settings_json(const Settings& settings) {
   }
   writer.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
+}
+
+std::vector<std::string_view> changed_settings(Loader loader, const Settings& a,
+                                               const Settings& b) {
+  std::vector<std::string_view> keys;
+  for (const Row& row : kRows) {
+    if (concerns(row, loader) && row.show(a) != row.show(b)) {
+      keys.push_back(row.key);
+    }
+  }
+  return keys;
 }
 
 std::string settings_manual() {

@@ -112,6 +112,8 @@ struct Settings {
   u16 tcp_port = 11111;
   std::string web_host = "localhost";  // or unix@/path, then web_port means nothing
   u16 web_port = 8060;
+  std::string admin_host;  // as web_host; empty = the admin part is where web_host is
+  u16 admin_port = 8061;
   u32 web_max_connections = 0;  // 0 = what the descriptors allow
   std::vector<MetricsTable> metrics_tables;
   u32 web_max_per_address = 0;  // 0 = 15/16 of them: one HAProxy brings all visitors
@@ -166,6 +168,9 @@ Result<Settings> load_settings(Loader loader, const CommandLine& line,
 
 // The effective configuration as a file: `lineqd -t`.
 std::string settings_json(const Settings& settings);
+
+// The keys of `loader` whose values differ.
+std::vector<std::string_view> changed_settings(Loader loader, const Settings& a, const Settings& b);
 
 // Every key of the file as items of a list in mdoc, for lineq.cfg(5).
 std::string settings_manual();

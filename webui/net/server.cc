@@ -110,7 +110,11 @@ struct Server::Listening {
 };
 
 Server::Server(uv_loop_t& loop, const http::Router& router, ServerOptions options)
-    : loop_(loop), router_(router), options_(std::move(options)), read_buffer_(kReadBufferBytes) {
+    : loop_(loop),
+      router_(router),
+      options_(std::move(options)),
+      read_buffer_(kReadBufferBytes),
+      stats_(options_.stats == nullptr ? own_stats_ : *options_.stats) {
   uv_timer_init(&loop_, &sweep_timer_);
   sweep_timer_.data = this;
   uv_timer_init(&loop_, &held_timer_);
@@ -239,6 +243,7 @@ void Server::accept(Listening& listening, int status) {
   }
   first_ = connection;
   ++stats_.connections;
+  ++open_;
   if (uv_accept(listening.stream(), connection->stream()) != 0) {
     return connection->close();
   }
@@ -270,7 +275,7 @@ void Server::warn_if_descriptors_end(Connection& connection) {
 }
 
 bool Server::admit(Connection& connection) {
-  if (stats_.connections > options_.max_connections) {
+  if (open_ > options_.max_connections) {
     return false;
   }
   if (connection.unix_) {
@@ -299,12 +304,18 @@ bool Server::admit(Connection& connection) {
   return count <= options_.max_per_address;
 }
 
+void Server::set_caps(std::size_t max_connections, std::size_t max_per_address) {
+  options_.max_connections = max_connections;
+  options_.max_per_address = max_per_address;
+}
+
 void Server::closed(Connection& connection) {
   (connection.before_ == nullptr ? first_ : connection.before_->after_) = connection.after_;
   if (connection.after_ != nullptr) {
     connection.after_->before_ = connection.before_;
   }
   --stats_.connections;
+  --open_;
   if (connection.counted_) {
     if (const auto found = per_address_.find(connection.address_); --found->second == 0) {
       per_address_.erase(found);

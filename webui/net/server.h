@@ -39,18 +39,19 @@ struct ServerOptions {
   std::size_t max_connections = 10000;
   std::size_t max_per_address = 5000;  // a /64 of IPv6 counts as one; Unix sockets are not counted
   http::Limits limits;
-  u64 head_ms = 10000;          // from the first byte to the end of the head
-  u64 body_ms = 30000;          // from there to the end of the body
-  u64 idle_ms = 60000;          // between requests
-  u64 write_ms = 60000;         // without the reader taking a byte
-  u64 linger_ms = 2000;         // after an error: for the client to read it
-  u64 drain_ms = 10000;         // after stop(): for answers under way
-  u64 ping_ms = 30000;          // a WebSocket silent for so long is asked whether it is there
-  u64 pong_ms = 20000;          // ... and closed when it says nothing for so long
-  u64 sweep_ms = 1000;          // how often deadlines are looked at
-  u32 retry_ms = 3000;          // told to event readers at stop()
-  std::size_t max_held = 1024;  // answers put off at one time; beyond, they are given at once
-  u64 held_ms = 10;             // how often one that is put off is asked for
+  u64 head_ms = 10000;           // from the first byte to the end of the head
+  u64 body_ms = 30000;           // from there to the end of the body
+  u64 idle_ms = 60000;           // between requests
+  u64 write_ms = 60000;          // without the reader taking a byte
+  u64 linger_ms = 2000;          // after an error: for the client to read it
+  u64 drain_ms = 10000;          // after stop(): for answers under way
+  u64 ping_ms = 30000;           // a WebSocket silent for so long is asked whether it is there
+  u64 pong_ms = 20000;           // ... and closed when it says nothing for so long
+  u64 sweep_ms = 1000;           // how often deadlines are looked at
+  u32 retry_ms = 3000;           // told to event readers at stop()
+  std::size_t max_held = 1024;   // answers put off at one time; beyond, they are given at once
+  u64 held_ms = 10;              // how often one that is put off is asked for
+  http::Stats* stats = nullptr;  // counts there, with other servers; outlives the server
 };
 
 class Server {
@@ -80,6 +81,9 @@ class Server {
   void publish(http::Channel channel, live::Text text);
 
   const http::Stats& stats() const { return stats_; }
+  http::Stats& stats() { return stats_; }
+  // For connections to come.
+  void set_caps(std::size_t max_connections, std::size_t max_per_address);
 
   // Work to be done in slices, so that requests are answered in between: `step` does one and says
   // whether nothing is left. begin_work() after there is some. Set before the loop runs.
@@ -128,7 +132,9 @@ class Server {
   bool work_left_ = false;
   live::Broadcast status_;
   std::vector<char> read_buffer_;  // one for all: libuv reads right after it asks for it
-  http::Stats stats_;
+  http::Stats own_stats_;
+  http::Stats& stats_;
+  std::size_t open_ = 0;  // connections of this server
   cli::LogLimit descriptor_warnings_;
 };
 

@@ -96,6 +96,11 @@ void Site::sample(u64 now_ms) {
   }
 }
 
+void Site::add_health_to(http::Router& router) {
+  router.add("/healthz", [](const http::Request&) { return health_reply(); });
+  router.add("/readyz", [this](const http::Request&) { return ready_reply(segment_); });
+}
+
 void Site::add_to(http::Router& router) {
   router.add("/tables", [this](const http::Request& request) {
     return tables_reply(segment_, request, sorts_);
@@ -103,8 +108,7 @@ void Site::add_to(http::Router& router) {
   router.add("/acc", [this](const http::Request& request) {
     return totals_reply(segment_, request, sorts_);
   });
-  router.add("/healthz", [](const http::Request&) { return health_reply(); });
-  router.add("/readyz", [this](const http::Request&) { return ready_reply(segment_); });
+  add_health_to(router);
   router.add("/version", [this](const http::Request&) { return version_reply(segment_); });
   router.add("/metrics", [this](const http::Request&) {
     http::Reply reply;

@@ -23,6 +23,9 @@ class Site {
   Site(live::Segment& segment, ConnectHint connect);
 
   void add_to(http::Router& router);
+  // /healthz and /readyz only, which load balancers ask for: for a router of visitors alone.
+  void add_health_to(http::Router& router);
+  void set_connect(ConnectHint connect) { connect_ = std::move(connect); }
   // Where the numbers of the sockets come from; until then they are zero. Outlives the site.
   void set_stats(const http::Stats& stats) { stats_ = &stats; }
 
