@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 
@@ -116,6 +118,109 @@ TEST_F(SettingsTest, TheCommandLineBeatsTheEnvironmentBeatsTheFile) {
   ::unsetenv("SERVICE_TCP_PORT");
   ::unsetenv("LINEQ_INSTANCE");
   ::unsetenv("SERVICE_WEB_PORT");
+}
+
+// Each setting said in all three places, one after the other.
+struct Said {
+  const char* key;
+  const char* environment;
+  const char* option;
+  const char* file;  // as JSON
+  const char* variable;
+  const char* line;
+};
+constexpr std::array kSaid = std::to_array<Said>({
+    {"instance", "LINEQ_INSTANCE", "instance", "\"a\"", "b", "c"},
+    {"control", "LINEQ_CONTROL", "control", "\"/a\"", "/b", "/c"},
+    {"state_dir", "LINEQ_STATE_DIR", "state-dir", "\"/a\"", "/b", "/c"},
+    {"admin_token_file", "LINEQ_ADMIN_TOKEN_FILE", "admin-token-file", "\"/a\"", "/b", "/c"},
+    {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", "\"a\"", "b", "unix@/c"},
+    {"tcp_port", "SERVICE_TCP_PORT", "tcp-port", "\"1\"", "2", "3"},
+    {"web_host", "SERVICE_WEB_HOST", "web-host", "\"a\"", "b", "unix@/c"},
+    {"web_port", "SERVICE_WEB_PORT", "web-port", "1", "2", "3"},
+    {"admin_host", "LINEQ_ADMIN_HOST", "admin-host", "\"a\"", "b", "unix@/c"},
+    {"admin_port", "LINEQ_ADMIN_PORT", "admin-port", "\"1\"", "2", "3"},
+    {"web_max_connections", "LINEQ_WEB_MAX_CONNECTIONS", "web-max-connections", "1", "2", "3"},
+    {"web_max_per_address", "LINEQ_WEB_MAX_PER_ADDRESS", "web-max-per-address", "1", "2", "3"},
+    {"service_mode", "SERVICE_MODE", "mode", "\"acc\"", "vwr", "agg"},
+    {"target_port", "SERVICE_TARGET_PORT", "target-port", "1", "2", "3"},
+    {"vwr_room_table", "SERVICE_VWR_ROOM_TABLE", "room-table", "\"a\"", "b", "c"},
+    {"vwr_users_table", "SERVICE_VWR_USERS_TABLE", "users-table", "\"a\"", "b", "c"},
+    {"vwr_session_duration", "SERVICE_VWR_SESSION_DURATION", "session-duration", "2", "3", "4"},
+    {"vwr_total_users", "SERVICE_VWR_TOTAL_USERS", "total-users", "2", "3", "4"},
+    {"peer_name", "LINEQ_PEER_NAME", "peer-name", "\"a\"", "b", "c"},
+    {"max_message_bytes", "LINEQ_MAX_MESSAGE_BYTES", "max-message-bytes", "16385", "16386",
+     "16387"},
+    {"memory_limit", "LINEQ_MEMORY_LIMIT", "memory-limit", "1", "2", "3"},
+    {"feed_log2", "LINEQ_FEED_LOG2", "feed-log2", "16", "17", "18"},
+    {"silent_peer_ms", "LINEQ_SILENT_PEER_MS", "silent-peer-ms", "5001", "5002", "5003"},
+    {"full_table", "LINEQ_FULL_TABLE", "full-table", "\"refuse\"", "evict", "refuse"},
+    {"aggregate_interval_ms", "LINEQ_AGGREGATE_INTERVAL_MS", "aggregate-interval-ms", "1", "2",
+     "3"},
+    {"ledger_expire", "LINEQ_LEDGER_EXPIRE", "ledger-expire", "\"1s\"", "2s", "3s"},
+    {"shm_owner", "LINEQ_SHM_OWNER", "shm-owner", "1", "2", "3"},
+    {"log_level", "LINEQ_LOG_LEVEL", "log-level", "\"err\"", "warning", "debug"},
+    {"log", "LINEQ_LOG", "log", "\"syslog\"", "syslog:local1", "syslog:local2"},
+});
+
+// In the effective configuration: one key a line.
+std::string in_force(const Settings& settings, std::string_view key) {
+  const std::string json = settings_json(settings);
+  const std::string name = "  \"" + std::string(key) + "\": ";
+  const std::size_t at = json.find(name);
+  if (at == std::string::npos) {
+    return "";
+  }
+  std::string value = json.substr(at + name.size(), json.find('\n', at) - at - name.size());
+  std::erase(value, '"');
+  std::erase(value, ',');
+  return value;
+}
+
+TEST_F(SettingsTest, EverySettingFollowsTheSamePrecedence) {
+  for (const Said& said : kSaid) {
+    SCOPED_TRACE(said.key);
+    ::unsetenv(said.environment);
+    ::unlink(path_.c_str());
+    // Concerned: the daemon, or if not it the web server.
+    const std::vector<Option> daemons = setting_options(Loader::kDaemon);
+    const bool daemon = std::any_of(daemons.begin(), daemons.end(),
+                                    [&](const Option& o) { return o.name == said.option; });
+    const Loader loader = daemon ? Loader::kDaemon : Loader::kWeb;
+    std::string text(said.file);
+    std::erase(text, '"');
+    const Result<Settings> standard = load(loader);
+    ASSERT_TRUE(standard.ok()) << standard.error().what;
+    EXPECT_NE(in_force(*standard, said.key), text);
+    std::string upper(said.key);
+    std::transform(upper.begin(), upper.end(), upper.begin(), [](char c) {
+      return static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    });
+    write("{ /* any case */ \"" + upper + "\": " + said.file + ", }");
+    const Result<Settings> file = load(loader);
+    ASSERT_TRUE(file.ok()) << file.error().what;
+    EXPECT_EQ(in_force(*file, said.key), text);
+    EXPECT_TRUE(file->warnings.empty());
+    ::setenv(said.environment, said.variable, 1);
+    const Result<Settings> environment = load(loader);
+    ASSERT_TRUE(environment.ok()) << environment.error().what;
+    EXPECT_EQ(in_force(*environment, said.key), said.variable);
+    const Result<Settings> line = load(loader, {{said.option, said.line}});
+    ASSERT_TRUE(line.ok()) << line.error().what;
+    EXPECT_EQ(in_force(*line, said.key), said.line);
+    const auto changed = changed_settings(loader, *environment, *line);
+    EXPECT_NE(std::find(changed.begin(), changed.end(), said.key), changed.end());
+    ::unsetenv(said.environment);
+  }
+  // None is left out.
+  for (const Loader loader : {Loader::kDaemon, Loader::kWeb}) {
+    for (const Option& option : setting_options(loader)) {
+      EXPECT_TRUE(option.name == "config" ||
+                  std::any_of(kSaid.begin(), kSaid.end(),
+                              [&](const Said& said) { return option.name == said.option; }))
+          << option.name;
+    }
+  }
 }
 
 TEST_F(SettingsTest, AWrongValueNamesPlaceKeyValueAndWhatIsAllowed) {

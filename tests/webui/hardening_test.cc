@@ -153,20 +153,20 @@ bool sees_the_segment(const test::Instance& lineq) {
 class HardeningTest : public testing::TestWithParam<Row> {
  protected:
   static void SetUpTestSuite() {
-    lineq_ = new test::Instance;
-    writer_ = attach(*lineq_);
-    web_ = new Process(lineq_->start_web("web"));
-    ASSERT_TRUE(lineq_->wait_web(*web_)) << web_->err();
-    ASSERT_TRUE(sees_the_segment(*lineq_));
+    instance = new test::Instance;
+    segment = attach(*instance);
+    program = new Process(instance->start_web("web"));
+    ASSERT_TRUE(instance->wait_web(*program)) << program->err();
+    ASSERT_TRUE(sees_the_segment(*instance));
   }
   static void TearDownTestSuite() {
-    EXPECT_EQ(web_->stop(), 0) << web_->err();
-    delete web_;
-    writer_.reset();
-    delete lineq_;
+    EXPECT_EQ(program->stop(), 0) << program->err();
+    delete program;
+    segment.reset();
+    delete instance;
   }
   static Answers ask(std::string_view bytes, bool byte_by_byte) {
-    const Fd fd = test::connect_tcp(lineq_->web_port());
+    const Fd fd = test::connect_tcp(instance->web_port());
     // It may close before all is sent: then the answer is there.
     for (std::size_t at = 0; at < bytes.size();) {
       const std::size_t n = byte_by_byte ? 1 : bytes.size();
@@ -178,13 +178,13 @@ class HardeningTest : public testing::TestWithParam<Row> {
     return answers_in(test::receive_all(fd));
   }
 
-  static test::Instance* lineq_;
-  static Process* web_;
-  static std::unique_ptr<shm::Writer> writer_;
+  static test::Instance* instance;
+  static Process* program;
+  static std::unique_ptr<shm::Writer> segment;
 };
-test::Instance* HardeningTest::lineq_ = nullptr;
-Process* HardeningTest::web_ = nullptr;
-std::unique_ptr<shm::Writer> HardeningTest::writer_;
+test::Instance* HardeningTest::instance = nullptr;
+Process* HardeningTest::program = nullptr;
+std::unique_ptr<shm::Writer> HardeningTest::segment;
 
 class RefusedTest : public HardeningTest {};
 class AnsweredTest : public HardeningTest {};
@@ -284,6 +284,7 @@ TEST_F(HardenedProgramTest, WithoutDescriptorsThoseWhoAreInAreServedAndTheOthers
   ASSERT_TRUE(test::send_all(early, kNext));
   EXPECT_NE(test::receive_some(early).find("200 OK"), std::string::npos);
   std::vector<Fd> clients;
+  clients.reserve(150);
   for (int i = 0; i < 150; ++i) {
     clients.push_back(test::connect_tcp(lineq_.web_port()));
   }
@@ -312,7 +313,7 @@ TEST_F(AdminListenerTest, AnswersAdminPathsThereAndNowhereElse) {
   const Process web = start();
   ASSERT_TRUE(sees_the_segment(lineq_));
   for (const char* path :
-       {"/status", "/status.json", "/tables", "/metrics", "/version", "/waiting_rooms", "/ws"}) {
+       {"/status", "/status.json", "/tables", "/metrics", "/version", "/openapi.json", "/ws"}) {
     EXPECT_NE(test::http_get(admin_port_, path).status, 404) << path;
     EXPECT_EQ(test::http_get(lineq_.web_port(), path).status, 404) << path;
   }
@@ -321,6 +322,7 @@ TEST_F(AdminListenerTest, AnswersAdminPathsThereAndNowhereElse) {
     EXPECT_EQ(test::http_get(port, "/healthz").status, 200);
     EXPECT_NE(test::http_get(port, "/readyz").status, 404);
   }
+  EXPECT_EQ(test::http_get(lineq_.web_port(), "/waiting_rooms").status, 404);
   for (const char* path : {"/", "/shop", "/tables/"}) {
     EXPECT_EQ(test::http_get(admin_port_, path).status, 404) << path;
   }
@@ -352,6 +354,7 @@ TEST_F(AdminListenerTest, AFloodOfVisitorsLeavesItItsConnections) {
   lineq_.set("LINEQ_WEB_MAX_CONNECTIONS", "20");
   const Process web = start();
   std::vector<Fd> flood;
+  flood.reserve(60);
   for (int i = 0; i < 60; ++i) {
     flood.push_back(test::connect_tcp(lineq_.web_port()));
   }
@@ -380,11 +383,11 @@ TEST_F(AdminListenerTest, ABusyPortIsNamedWithWhatChangesIt) {
 
 TEST_F(HardenedProgramTest, TheCheckPrintsWhatHoldsOrWhatIsWrong) {
   const std::string file = lineq_.file("lineq.cfg");
-  test::write_file(file, "{\"web_max_connections\": 77, \"web_prot\": 1}");
+  test::write_file(file, R"({"web_max_connections": 77, "web_prot": 1})");
   const test::Finished fine =
       test::run(lineq_.command(test::lineq_web_path(), {"-t", "-f", file}, "check"));
   EXPECT_EQ(fine.exit_code, 0) << fine.err;
-  EXPECT_NE(fine.out.find("\"web_max_connections\": 77"), std::string::npos) << fine.out;
+  EXPECT_NE(fine.out.find(R"("web_max_connections": 77)"), std::string::npos) << fine.out;
   EXPECT_NE(fine.err.find("did you mean 'web_port'"), std::string::npos) << fine.err;
   test::write_file(file, "{\n\"web_port\": \"eighty\"}");
   const test::Finished wrong =
@@ -403,27 +406,27 @@ TEST_F(HardenedProgramTest, AHangupTakesOverWhatCanChangeAndNamesTheRest) {
   Process web = start({"-f", file});
   const Fd early = test::connect_tcp(lineq_.web_port());
   // Wrong: nothing of it holds.
-  test::write_file(file, "{\"web_max_connections\": 1, \"log_level\": \"loud\"}");
+  test::write_file(file, R"({"web_max_connections": 1, "log_level": "loud"})");
   web.signal(SIGHUP);
   EXPECT_TRUE(web.wait_for_err("configuration kept as it was")) << web.err();
   EXPECT_TRUE(web.wait_for_err("log_level: 'loud' is not allowed")) << web.err();
   EXPECT_EQ(test::http_get(lineq_.web_port(), "/healthz").status, 200);
   // Right, and one key that is read at start only.
-  test::write_file(file,
-                   "{\"web_max_connections\": 1, \"vwr_room_table\": \"other\", "
-                   "\"peer_name\": \"fresh-name\"}");
+  test::write_file(file, R"({"web_max_connections": 1, "vwr_room_table": "other", )"
+                         R"("metrics_tables": [{"table": "/t"}], )"
+                         R"("peer_name": "fresh-name"})");
   web.signal(SIGHUP);
-  EXPECT_TRUE(web.wait_for_err("needed for: vwr_room_table\n")) << web.err();
+  EXPECT_TRUE(web.wait_for_err("needed for: vwr_room_table, metrics_tables\n")) << web.err();
   EXPECT_EQ(test::http_get(lineq_.web_port(), "/healthz").status, 503);
   ASSERT_TRUE(test::send_all(early, "GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n"));
   EXPECT_NE(test::receive_some(early).find("fresh-name"), std::string::npos);
   // A warning less important than what is logged now is not logged.
-  test::write_file(file, "{\"log_level\": \"err\"}");
+  test::write_file(file, R"({"log_level": "err"})");
   web.signal(SIGHUP);
   EXPECT_TRUE(test::wait_until(
       [&] { return test::http_get(lineq_.web_port(), "/healthz").status == 200; }));
   const std::string before = web.err();
-  test::write_file(file, "{\"log_level\": \"err\", \"web_max_connections\": 1}");
+  test::write_file(file, R"({"log_level": "err", "web_max_connections": 1})");
   web.signal(SIGHUP);
   EXPECT_TRUE(test::wait_until(
       [&] { return test::http_get(lineq_.web_port(), "/healthz").status == 503; }));

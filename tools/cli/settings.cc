@@ -821,6 +821,19 @@ std::vector<std::string_view> changed_settings(Loader loader, const Settings& a,
       keys.push_back(row.key);
     }
   }
+  const auto shown = [](const NestedRow& row, const Settings& of) {
+    rapidjson::StringBuffer buffer;
+    JsonWriter writer(buffer);
+    writer.StartObject();
+    row.show(of, writer);
+    writer.EndObject();
+    return std::string(buffer.GetString(), buffer.GetSize());
+  };
+  for (const NestedRow& row : nested_rows()) {
+    if (shown(row, a) != shown(row, b)) {
+      keys.push_back(row.key);
+    }
+  }
   return keys;
 }
 

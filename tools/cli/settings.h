@@ -169,7 +169,7 @@ Result<Settings> load_settings(Loader loader, const CommandLine& line,
 // The effective configuration as a file: `lineqd -t`.
 std::string settings_json(const Settings& settings);
 
-// The keys of `loader` whose values differ.
+// The keys of `loader` whose values differ, those that are lists included.
 std::vector<std::string_view> changed_settings(Loader loader, const Settings& a, const Settings& b);
 
 // Every key of the file as items of a list in mdoc, for lineq.cfg(5).
