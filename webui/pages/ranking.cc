@@ -21,7 +21,10 @@ std::string order_text(const Order& order) {
 
 Ranking::Ranking(Order order, std::optional<view::Column> column, std::size_t most,
                  std::optional<Place> after)
-    : order_(std::move(order)), column_(std::move(column)), most_(most), after_(std::move(after)) {}
+    : order_(std::move(order)),
+      column_(std::move(column)),
+      most_(std::max<std::size_t>(most, 1)),
+      after_(std::move(after)) {}
 
 bool Ranking::before(const Spot& a, const Spot& b) const {
   if (!(a.number == b.number)) {
@@ -59,30 +62,39 @@ void Ranking::place(const shm::EntryView& entry, SegmentMs now, std::string_view
     return;
   }
   ++behind_;
-  const auto in_order = [this](const Kept& a, const Kept& b) {
-    return before(spot(a.at), spot(b.at));
-  };
-  if (kept_.size() == most_) {
-    if (most_ == 0 || !before(at, spot(kept_.front().at))) {
-      return;
-    }
-    std::pop_heap(kept_.begin(), kept_.end(), in_order);
-  } else {
+  if (bounded_ && !before(at, spot(kept_[most_ - 1].at))) {
+    return;
+  }
+  if (used_ == kept_.size()) {
     kept_.emplace_back();
   }
-  Kept& kept = kept_.back();
+  Kept& kept = kept_[used_++];
   kept.at.number = at.number;
   kept.at.text = at.text;
   kept.at.key = at.key;
   kept.at.slot = at.slot;
   kept.seen = tick_of(now);
   kept.words.assign(entry.words(), entry.words() + entry.geometry().slot_bytes / sizeof(u64));
-  std::push_heap(kept_.begin(), kept_.end(), in_order);
+  if (used_ == 2 * most_) {
+    keep_the_first();
+  }
+}
+
+void Ranking::keep_the_first() {
+  const auto begin = kept_.begin();
+  std::nth_element(begin, begin + static_cast<std::ptrdiff_t>(most_ - 1),
+                   begin + static_cast<std::ptrdiff_t>(used_),
+                   [this](const Kept& a, const Kept& b) { return before(spot(a.at), spot(b.at)); });
+  used_ = most_;
+  bounded_ = true;
 }
 
 void Ranking::finish() {
-  std::sort_heap(kept_.begin(), kept_.end(),
-                 [this](const Kept& a, const Kept& b) { return before(spot(a.at), spot(b.at)); });
+  if (used_ > most_) {
+    keep_the_first();
+  }
+  std::sort(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(used_),
+            [this](const Kept& a, const Kept& b) { return before(spot(a.at), spot(b.at)); });
 }
 
 shm::EntryView Ranking::entry(std::size_t i, const shm::TableDefinition& definition,

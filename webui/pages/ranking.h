@@ -1,4 +1,4 @@
-// The first entries of a table in some order, picked out of a scan: memory for one page, whatever
+// The first entries of a table in some order, picked out of a scan: memory for two pages, whatever
 // the table holds.
 //
 // The order is total: by the value asked for, then by key, then by slot. So a page that begins
@@ -56,13 +56,13 @@ class Ranking {
 
   // After the last offer.
   void finish();
-  std::size_t size() const { return kept_.size(); }
-  bool more() const { return behind_ > kept_.size(); }  // entries that did not find room
+  std::size_t size() const { return used_; }
+  bool more() const { return behind_ > used_; }  // entries that did not find room
   // In order; valid as long as the ranking.
   shm::EntryView entry(std::size_t i, const shm::TableDefinition& definition,
                        const shm::Geometry& geometry) const;
   Tick seen(std::size_t i) const { return kept_[i].seen; }  // the time its value was looked at
-  const Place& last() const { return kept_.back().at; }
+  const Place& last() const { return kept_[used_ - 1].at; }
 
  private:
   struct Spot {  // a Place that owns nothing
@@ -79,13 +79,19 @@ class Ranking {
   static Spot spot(const Place& place) { return {place.number, place.text, place.key, place.slot}; }
   bool before(const Spot& a, const Spot& b) const;
   void place(const shm::EntryView& entry, SegmentMs now, std::string_view text);
+  void keep_the_first();
 
   Order order_;
   std::optional<view::Column> column_;
   std::size_t most_;
   std::optional<Place> after_;
-  std::vector<Kept> kept_;  // a heap, the last one in order on top, until finish()
-  u64 behind_ = 0;          // entries offered that stand behind `after_`
+  // In no order until finish(). With twice as many as a page holds, the second half in order is
+  // dropped: cheaper than a heap when many an entry is better than those before. Dropped ones leave
+  // their memory to others.
+  std::vector<Kept> kept_;
+  std::size_t used_ = 0;
+  bool bounded_ = false;  // kept_[most_ - 1] is the last of a full page
+  u64 behind_ = 0;        // entries offered that stand behind `after_`
 };
 
 }  // namespace lineq::pages
