@@ -44,7 +44,7 @@ struct Reader::State {
   const u64* slot(const TableInfo& table, u32 slot);
   u64 high_water(const TableInfo& table) const;
   Lookup copy_slot(const TableInfo& table, u32 slot, SlotCopy& copy);
-  static Lookup copy_from(const u64* from, u32 words, u64* copy);  // kFound or kBusy
+  static Lookup copy_from(const u64* from, u32 words, u64* copy);     // kFound or kBusy
   std::optional<IndexPair> index_pair(const TableInfo& table) const;  // nullopt: the table is gone
   std::optional<BucketIndex> index(u32 number);
   void load_tables();

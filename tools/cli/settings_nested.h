@@ -1,6 +1,6 @@
 // The settings that are lists of objects: `listeners`, `peers`, `aggregate`, `routes`,
-// `control_access`, `metrics_tables`. From what the file's parser found, as a small tree, to the structs of
-// settings.h, and back for `lineqd -t`. Of settings.cc only.
+// `control_access`, `metrics_tables`. From what the file's parser found, as a small tree, to the
+// structs of settings.h, and back for `lineqd -t`. Of settings.cc only.
 #pragma once
 
 #include <functional>
