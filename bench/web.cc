@@ -10,7 +10,6 @@
 // CPU seconds are user and system time of the server's process. Medians of all rounds with the
 // least and the most; to stdout as a table, with -j also as JSON.
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -162,6 +162,7 @@ struct Server {
       ::dup2(out, STDOUT_FILENO);
       ::dup2(out, STDERR_FILENO);
       std::vector<char*> words;
+      words.reserve(arguments.size() + 1);
       for (std::string& argument : arguments) {
         words.push_back(argument.data());
       }

@@ -45,7 +45,7 @@ inline Found16 not_plain(Bytes16 v) {
 #define LINEQ_SSSE3 [[gnu::target("ssse3")]]
 
 // The lower twelve bytes as sixteen digits of base64, as W. Mula found out.
-LINEQ_SSSE3 inline __m128i digits_of(__m128i in) {
+LINEQ_SSSE3 inline Bytes16 digits_of(__m128i in) {
   in = _mm_shuffle_epi8(in, _mm_setr_epi8(1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10));
   const __m128i high =
       _mm_mulhi_epu16(_mm_and_si128(in, _mm_set1_epi32(0x0fc0fc00)), _mm_set1_epi32(0x04000040));
@@ -59,7 +59,12 @@ LINEQ_SSSE3 inline __m128i digits_of(__m128i in) {
   constexpr char kNine = '0' - 52;
   const __m128i offsets = _mm_setr_epi8('a' - 26, kNine, kNine, kNine, kNine, kNine, kNine, kNine,
                                         kNine, kNine, kNine, '+' - 62, '/' - 63, 'A', 0, 0);
-  return _mm_add_epi8(six, _mm_shuffle_epi8(offsets, kind));
+  const __m128i more = _mm_shuffle_epi8(offsets, kind);
+  Bytes16 digits;
+  Bytes16 offset;
+  std::memcpy(&digits, &six, sizeof digits);
+  std::memcpy(&offset, &more, sizeof offset);
+  return digits + offset;
 }
 
 // As many twelves as there are; how many bytes that was.
@@ -68,13 +73,11 @@ LINEQ_SSSE3 inline std::size_t put_twelves(std::span<const u8> bytes, char* to) 
   __m128i block;
   for (; bytes.size() - at >= sizeof block; at += 12, to += sizeof block) {
     std::memcpy(&block, bytes.data() + at, sizeof block);
-    block = digits_of(block);
-    std::memcpy(to, &block, sizeof block);
+    store16(digits_of(block), to);
   }
   if (at > 0 && bytes.size() - at >= 12) {  // reads four bytes in front instead of behind
     std::memcpy(&block, bytes.data() + at - 4, sizeof block);
-    block = digits_of(_mm_srli_si128(block, 4));
-    std::memcpy(to, &block, sizeof block);
+    store16(digits_of(_mm_srli_si128(block, 4)), to);
     at += 12;
   }
   return at;

@@ -123,8 +123,7 @@ bool EntryText::add_rest(const shm::EntryView& entry, Tick now, char* to) {
     }
   } else {
     const std::string text = shm::key_text(entry.definition(), entry.key());
-    std::memcpy(to, text.data(), text.size());
-    to += text.size();
+    to += text.copy(to, text.size());
   }
   to = put<kValue>(to);
   const char* slot = reinterpret_cast<const char*>(entry.words());
