@@ -195,7 +195,8 @@ control::HandlerOptions handler_options(const cli::Settings& settings, const shm
 Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, control::Handler& handler,
                                                          const cli::Settings& settings) {
   Result<std::unique_ptr<net::ControlServer>> server = net::ControlServer::listen(
-      loop, {.path = settings.control},
+      loop,
+      {.path = settings.control, .mode = settings.control_mode, .group = settings.control_group},
       [&](std::string_view line, const control::Caller& caller, const auto& reply) {
         handler.answer(line, caller, loop.now(), reply);
       });
@@ -248,10 +249,12 @@ void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet&
                   cli::log_level_name(settings.log_level), settings.peers.size());
   if (!*taken) {
     cli::log_warning("{}; the listeners' addresses need a restart to change", news);
-  } else if (cli::settings_json(settings) != cli::settings_json(*fresh)) {
-    cli::log_warning("{}; the rest of what changed needs a restart", news);
   } else {
     cli::log_notice("{}", news);
+  }
+  if (const auto kept = cli::changed_settings(cli::Loader::kDaemon, settings, *fresh);
+      !kept.empty()) {
+    cli::log_warning("configuration: a restart is needed for: {}", fmt::join(kept, ", "));
   }
 }
 

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <optional>
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -21,7 +23,6 @@ namespace lineq::net {
 namespace {
 
 constexpr int kBacklog = 64;
-constexpr mode_t kMode = 0660;
 constexpr const char* kGroup = "lineq-admin";
 
 sockaddr_un address_of(const std::string& path) {
@@ -60,6 +61,30 @@ Status clear(const std::string& path) {
     return cannot(path, "another lineqd listens there", ErrorCode::kBusy);
   }
   if (::unlink(path.c_str()) != 0) {
+    return cannot(path, std::strerror(errno));
+  }
+  return {};
+}
+
+// Gives the file its group and mode. The group is the standard one if none was asked for: then it
+// may be missing, or not ours to give, and the directory's or our own group stays.
+Status hand_over(const std::string& path, const ControlOptions& options) {
+  const std::string name = options.group.empty() ? std::string(kGroup) : options.group;
+  std::optional<gid_t> id;
+  if (const group* found = ::getgrnam(name.c_str()); found != nullptr) {
+    id = found->gr_gid;
+  } else if (gid_t number = 0;
+             std::from_chars(name.data(), name.data() + name.size(), number).ptr ==
+             name.data() + name.size()) {
+    id = number;
+  }
+  if (!options.group.empty() && !id) {
+    return cannot(path, fmt::format("there is no group {}", name));
+  }
+  if (id && ::lchown(path.c_str(), static_cast<uid_t>(-1), *id) != 0 && !options.group.empty()) {
+    return cannot(path, fmt::format("cannot be given to group {}: {}", name, std::strerror(errno)));
+  }
+  if (::chmod(path.c_str(), options.mode) != 0) {
     return cannot(path, std::strerror(errno));
   }
   return {};
@@ -143,7 +168,7 @@ Status ControlServer::open() {
   // The file is made with the socket's mode, less what the umask forbids: never wider than meant.
   const sockaddr_un address = address_of(path);
   struct stat info {};
-  const bool bound = ::fchmod(fd, kMode) == 0 &&
+  const bool bound = ::fchmod(fd, options_.mode) == 0 &&
                      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
                      ::lstat(path.c_str(), &info) == 0;
   if (!bound) {
@@ -154,11 +179,11 @@ Status ControlServer::open() {
   }
   device_ = info.st_dev;
   inode_ = info.st_ino;
-  if (const group* admins = ::getgrnam(kGroup); admins != nullptr) {
-    // Not ours to give: the directory decides then.
-    (void)!::lchown(path.c_str(), static_cast<uid_t>(-1), admins->gr_gid);
+  if (const Status s = hand_over(path, options_); !s) {
+    ::close(fd);
+    ::unlink(path.c_str());
+    return s;
   }
-  (void)!::chmod(path.c_str(), kMode);
   listener_ = new uv_pipe_t{};
   uv_pipe_init(loop_.uv(), listener_, 0);
   listener_->data = this;

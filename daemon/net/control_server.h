@@ -22,6 +22,8 @@ namespace lineq::net {
 
 struct ControlOptions {
   std::string path;
+  u32 mode = 0660;         // of the socket's file: who may connect; the policy says what for
+  std::string group = {};  // ... its group, by name or number; empty: lineq-admin if it exists
   std::size_t max_clients = 128;
   std::size_t max_unread_bytes = std::size_t{1} << 20;  // then a client is not read from
   SegmentMs max_unread_ms = 30000;                      // ... and closed after so long

@@ -3,6 +3,7 @@
 #include "daemon/net/control_server.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "shm/support/clock.h"
 #include "tests/support/instance.h"
@@ -171,6 +173,55 @@ TEST_F(ControlServerTest, ALineIsAnsweredByALine) {
   EXPECT_NE(std::find(caller_.groups.begin(), caller_.groups.end(), ::getgid()),
             caller_.groups.end());
   EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+// In a process with no rights but those of this group; errno of connect(), or 0.
+int connect_as_group(const std::string& path, gid_t group) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    if (::setgroups(0, nullptr) != 0 || ::setgid(group) != 0 || ::setuid(kNobody) != 0) {
+      ::_exit(127);
+    }
+    const int fd = connect_to(path);
+    ::_exit(fd >= 0 ? 0 : errno);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(ControlServerTest, ItsModeAndGroupSayWhoMayConnect) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "takes root, to be somebody else";
+  }
+  constexpr gid_t kOurs = 54321;
+  constexpr gid_t kOthers = 54322;
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0755), 0);
+  struct Case {
+    u32 mode;
+    int ours;
+    int others;
+  };
+  for (const Case& c : {Case{0600, EACCES, EACCES}, Case{0660, 0, EACCES}, Case{0666, 0, 0}}) {
+    stop_ = false;
+    start({.path = {}, .mode = c.mode, .group = std::to_string(kOurs)});
+    EXPECT_EQ(connect_as_group(path_, kOurs), c.ours) << c.mode;
+    EXPECT_EQ(connect_as_group(path_, kOthers), c.others) << c.mode;
+    stop();
+  }
+}
+
+TEST_F(ControlServerTest, AGroupThatIsNotThereIsNamed) {
+  loop_.emplace([] { return SegmentMs{monotonic_ms()}; });
+  const auto server = ControlServer::listen(
+      *loop_, {.path = path_, .group = "no-such-group"},
+      [](std::string_view, const control::Caller&, const ControlServer::Reply&) {});
+  ASSERT_FALSE(server.ok());
+  EXPECT_NE(server.error().what.find("there is no group no-such-group"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  loop_->stop();
+  loop_->run();
 }
 
 TEST_F(ControlServerTest, AHundredClientsAtOnce) {

@@ -68,6 +68,22 @@ constexpr std::string_view kCreate =
     R"({"name":"example_com_","path":"/","activeUsers":1,"host":"example.com"})";
 constexpr std::string_view kCreated = "{\"status\":\"success\",\"message\":\"Tables Updated\"}\n";
 
+TEST_F(RoomProgramsTest, AHangupNamesWhatNeedsARestartAndAWrongFileChangesNothing) {
+  configure("{}");
+  Process daemon = lineq_.start_lineqd("lineqd", {"-f", lineq_.file("lineq.cfg")});
+  ASSERT_TRUE(lineq_.wait_listening(daemon)) << daemon.err();
+  configure(R"({"feed_log2": 18, "full_table": "refuse", "peer_name": "fresh",
+                "aggregate": [{"from": "a", "to": "b"}]})");
+  daemon.signal(SIGHUP);
+  EXPECT_TRUE(daemon.wait_for_err("needed for: feed_log2, full_table, aggregate\n"))
+      << daemon.err();
+  configure(R"({"peer_name": "other", "feed_log2": 99})");
+  daemon.signal(SIGHUP);
+  EXPECT_TRUE(daemon.wait_for_err("configuration kept as it was: ")) << daemon.err();
+  EXPECT_TRUE(daemon.wait_for_err("feed_log2: '99' is not allowed; allowed: 16 to 26"));
+  EXPECT_EQ(daemon.stop(), 0);
+}
+
 TEST_F(RoomProgramsTest, TheOperatorsCallsLeaveWhoWaitsAlone) {
   Process daemon = start();
   const Process web = start_web();

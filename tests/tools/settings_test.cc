@@ -132,6 +132,8 @@ struct Said {
 constexpr std::array kSaid = std::to_array<Said>({
     {"instance", "LINEQ_INSTANCE", "instance", "\"a\"", "b", "c"},
     {"control", "LINEQ_CONTROL", "control", "\"/a\"", "/b", "/c"},
+    {"control_mode", "LINEQ_CONTROL_MODE", "control-mode", "\"0600\"", "0666", "0660"},
+    {"control_group", "LINEQ_CONTROL_GROUP", "control-group", "\"a\"", "b", "3"},
     {"state_dir", "LINEQ_STATE_DIR", "state-dir", "\"/a\"", "/b", "/c"},
     {"admin_token_file", "LINEQ_ADMIN_TOKEN_FILE", "admin-token-file", "\"/a\"", "/b", "/c"},
     {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", "\"a\"", "b", "unix@/c"},

@@ -144,6 +144,7 @@ constexpr std::array<Word<Mode>, 3> kModes{
     {{"agg", Mode::kAggregate}, {"acc", Mode::kAccumulate}, {"vwr", Mode::kWaitingRoom}}};
 constexpr std::array<Word<FullTable>, 2> kFullTable{
     {{"evict", FullTable::kEvict}, {"refuse", FullTable::kRefuse}}};
+constexpr std::array<Word<u32>, 3> kControlModes{{{"0600", 0600}, {"0660", 0660}, {"0666", 0666}}};
 constexpr std::array<Word<LogLevel>, 5> kLevels{{{"err", LogLevel::kErr},
                                                  {"warning", LogLevel::kWarning},
                                                  {"notice", LogLevel::kNotice},
@@ -269,6 +270,18 @@ constexpr auto kRows = std::to_array<Row>({
        return absolute_path(v, kLongestUnixPath);
      },
      [](const Settings& s) { return s.control; }},
+    {"control_mode", "LINEQ_CONTROL_MODE", "control-mode", 0, "MODE", "0660", "0600, 0660 or 0666",
+     "who may connect to the control socket; what for, is another question (control_access)", kD,
+     false, [](Settings& s, std::string_view v) { return word(kControlModes, v, s.control_mode); },
+     [](const Settings& s) { return text_of(kControlModes, s.control_mode); }},
+    {"control_group", "LINEQ_CONTROL_GROUP", "control-group", 0, "GROUP",
+     "lineq-admin, if there is one", "a group's name or number, 1 to 32 characters",
+     "group of the control socket", kD, false,
+     [](Settings& s, std::string_view v) {
+       s.control_group = v;
+       return clean(v, 32);
+     },
+     [](const Settings& s) { return s.control_group; }},
     {"state_dir", "LINEQ_STATE_DIR", "state-dir", 0, "PATH", "/var/lib/lineq", "an absolute path",
      "where rooms made while running and the log of changes are kept", kD, false,
      [](Settings& s, std::string_view v) {

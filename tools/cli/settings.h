@@ -103,6 +103,8 @@ struct Settings {
   std::string instance = "default";  // 1..64 of [A-Za-z0-9_.-]
   std::string control;               // path of the control socket; empty until loaded
   bool control_given = false;
+  u32 control_mode = 0660;    // of the control socket
+  std::string control_group;  // its group; empty = lineq-admin if there is one
   std::vector<ControlAccess> control_access;
   // Rooms made while running, and the log of what operators did; empty until loaded.
   std::string state_dir;
