@@ -316,6 +316,30 @@ TEST_F(SlowProgramTest, TablesAreToldInFragmentsWithFlatMemory) {
              tables.fragments, before, test::anonymous_kib(web.pid()));
 }
 
+TEST_F(ProgramTest, ReadersOfALargeTableWhoDoNotReadCostNoMemoryAndHoldUpNobody) {
+  attach();
+  fill(200000);
+  const Process web = start();
+  EXPECT_TRUE(shows("/tables?limit=1", "users"));
+  const u64 before = test::anonymous_kib(web.pid());
+  constexpr std::size_t kReaders = 30;
+  std::vector<test::Fd> readers;
+  readers.reserve(kReaders);
+  for (std::size_t i = 0; i < kReaders; ++i) {
+    readers.push_back(test::connect_tcp(lineq_.web_port()));
+    ASSERT_TRUE(test::send_all(readers.back(), "GET /tables HTTP/1.1\r\nHost: a\r\n\r\n"));
+    // Its answer has begun, and nothing more of it is ever taken.
+    EXPECT_FALSE(test::receive_some(readers.back()).empty());
+  }
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(get("/healthz").status, 200);
+  }
+  // One block of 64 KiB each is under way, and no more: the table's answer has some 20 MB.
+  EXPECT_LT(test::anonymous_kib(web.pid()), before + kReaders * 256);
+  readers.clear();
+  EXPECT_TRUE(shows("/metrics", "\nlineq_web_connections 1\n"));
+}
+
 // Objects of the segment, the feed apart: damage there changes nothing.
 std::vector<std::string> paths(const test::Instance& lineq) {
   std::vector<std::string> found;
