@@ -179,7 +179,7 @@ Status ControlServer::open() {
   }
   device_ = info.st_dev;
   inode_ = info.st_ino;
-  if (const Status s = hand_over(path, options_); !s) {
+  if (Status s = hand_over(path, options_); !s) {
     ::close(fd);
     ::unlink(path.c_str());
     return s;
