@@ -20,6 +20,7 @@
 
 #include "shm/reader.h"
 #include "tests/e2e/world.h"
+#include "tests/support/sanitizer.h"
 #include "tests/support/websocket.h"
 
 namespace lineq::test {
@@ -27,11 +28,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::size_t kRestarts = 10;
-#else
-constexpr std::size_t kRestarts = 50;
-#endif
+constexpr std::size_t kRestarts = kSanitized ? 10 : 50;
 
 std::size_t setting(const char* name, std::size_t otherwise) {
   const char* text = std::getenv(name);

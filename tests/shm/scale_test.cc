@@ -3,21 +3,12 @@
 #include <sys/wait.h>
 
 #include "tests/shm/segment.h"
+#include "tests/support/sanitizer.h"
 
 namespace lineq::shm {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(LINEQ_TSAN)
-constexpr u64 kEntries = 200'000;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr u64 kEntries = 200'000;
-#else
-constexpr u64 kEntries = 10'000'000;
-#endif
-#else
-constexpr u64 kEntries = 10'000'000;
-#endif
+constexpr u64 kEntries = test::kSanitized ? 200'000 : 10'000'000;
 
 const TableDefinition kUsers = define("users", KeyType::kString, 37, {kGpc1}, 0);
 

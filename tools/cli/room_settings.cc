@@ -450,6 +450,10 @@ Status read_room(std::string_view json, RoomSettings& room) {
   return {};
 }
 
+std::string_view queueing_method_name(shm::QueueingMethod method) {
+  return word_of(kMethods, method);
+}
+
 std::string room_json(const RoomSettings& room) {
   rapidjson::StringBuffer buffer;
   Writer json(buffer);

@@ -52,6 +52,8 @@ Status read_room(std::string_view json, RoomSettings& room);
 Status set_room_field(std::string_view field, std::string_view text, RoomSettings& room);
 // What set_room_field() cannot see: that there is a name, and that fields fit each other.
 Status check_room(const RoomSettings& room);
+// "fifo", as in a room's rules.
+std::string_view queueing_method_name(shm::QueueingMethod method);
 // All fields, in a fixed order, in one line.
 std::string room_json(const RoomSettings& room);
 

@@ -1,7 +1,6 @@
 #include "tools/lineq_dump/rooms.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <string>
 #include <vector>
@@ -9,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "shm/visitor.h"
+#include "tools/cli/room_settings.h"
 #include "tools/cli/text.h"
 #include "tools/lineq_dump/selection.h"
 
@@ -20,17 +20,12 @@ using shm::VisitorState;
 
 constexpr std::string_view kCsvEnd = "\r\n";
 
-std::string_view method_name(shm::QueueingMethod method) {
-  constexpr std::array<std::string_view, 4> kNames{"fifo", "random", "passthrough", "reject"};
-  return kNames[static_cast<std::size_t>(method)];
-}
-
 // What the operator switched, in one word; fifo and the other methods unless there is more to say.
 std::string_view mode_name(const shm::RoomSettings& settings) {
   return settings.suspended   ? "suspended"
          : settings.queue_all ? "queue_all"
          : settings.paused    ? "paused"
-                              : method_name(settings.method);
+                              : cli::queueing_method_name(settings.method);
 }
 
 std::string_view state_name(VisitorState state) {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "shm/words.h"
+#include "tools/cli/room_settings.h"
 #include "tools/cli/settings.h"
 #include "tools/cli/text.h"
 #include "tools/view/peer_tables.h"
@@ -55,26 +56,12 @@ std::string peer_state(const shm::PeerInfo& peer, bool daemon_down) {
   return "?";
 }
 
-std::string_view method_name(shm::QueueingMethod method) {
-  switch (method) {
-    case shm::QueueingMethod::kFifo:
-      return "fifo";
-    case shm::QueueingMethod::kRandom:
-      return "random";
-    case shm::QueueingMethod::kPassthrough:
-      return "passthrough";
-    case shm::QueueingMethod::kReject:
-      return "reject";
-  }
-  return "?";
-}
-
 // The strongest rule first, as it is applied.
 std::string room_state(const shm::RoomSettings& room) {
   return room.suspended   ? "suspended"
          : room.queue_all ? "queue all"
          : room.paused    ? "paused"
-                          : std::string(method_name(room.method));
+                          : std::string(cli::queueing_method_name(room.method));
 }
 
 }  // namespace

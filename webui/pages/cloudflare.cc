@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "tools/cli/room_settings.h"
 #include "webui/pages/json.h"
 
 namespace lineq::pages {
@@ -24,7 +25,7 @@ std::string wait_json(const Wait& wait, const Language& language, u64 realtime_m
   json.flag("queueAll", wait.has(&shm::RoomSettings::queue_all));
   json.field("lastUpdated", iso_time(realtime_ms));
   json.field("refreshIntervalSeconds", wait.refresh_s);
-  json.field("queueingMethod", method_name(wait.method()));
+  json.field("queueingMethod", cli::queueing_method_name(wait.method()));
   json.flag("isFIFOQueue", wait.method() == shm::QueueingMethod::kFifo);
   json.flag("isRandomQueue", wait.random());
   json.flag("isPassthroughQueue", wait.method() == shm::QueueingMethod::kPassthrough);

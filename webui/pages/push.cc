@@ -217,11 +217,12 @@ class Push::Subscription final : public http::Messages, public live::Changes::Fo
   // ---- tables ----------------------------------------------------------------------------------
 
   const std::vector<u16>& selection() {
-    if (selection_of_ != push_.directory_) {
-      selection_of_ = push_.directory_;
+    const std::vector<NamedTable>& tables = push_.tables();
+    if (selection_of_ != push_.made_) {
+      selection_of_ = push_.made_;
       selection_.clear();
       for (const std::string& name : query_.tables) {
-        if (const NamedTable* table = find_table(push_.tables_, name)) {
+        if (const NamedTable* table = find_table(tables, name)) {
           selection_.push_back(table->info->no);
         }
       }
@@ -518,10 +519,14 @@ class Push::Subscription final : public http::Messages, public live::Changes::Fo
 
 const std::vector<NamedTable>& Push::tables() {
   const shm::Reader* reader = segment_.reader();
-  if (reader == nullptr || directory_ == changes_.directory()) {
+  // They point into what the reader has, which may have moved before changes_ looked at it.
+  if (reader == nullptr ||
+      (directory_ == changes_.directory() && made_of_ == reader->tables().data())) {
     return tables_;
   }
   directory_ = changes_.directory();
+  made_of_ = reader->tables().data();
+  ++made_;
   tables_ = named_tables(reader->tables());
   columns_.clear();
   std::vector<std::pair<u16, u32>> now;

@@ -64,7 +64,7 @@ class Push {
  private:
   class Subscription;
 
-  // As of changes_.directory().
+  // As of changes_.directory(), or newer.
   const std::vector<NamedTable>& tables();
   const NamedTable* table(u16 no);
   const std::vector<view::Column>& columns(const shm::TableInfo& table);
@@ -73,7 +73,9 @@ class Push {
   live::Changes& changes_;
   Sorts sorts_;  // none: what is told first is not sorted
   u64 directory_ = 0;
-  u64 gone_ = 0;  // +1 when a table went
+  const shm::TableInfo* made_of_ = nullptr;  // what tables_ points into
+  u64 made_ = 0;                             // how often tables_ was made
+  u64 gone_ = 0;                             // +1 when a table went
   std::vector<NamedTable> tables_;
   std::vector<std::pair<u16, u32>> known_;  // number and id of tables_
   std::unordered_map<u16, std::vector<view::Column>> columns_;

@@ -1,18 +1,13 @@
 #include "webui/pages/room_status.h"
 
 #include <algorithm>
-#include <array>
 
+#include "tools/cli/room_settings.h"
 #include "tools/cli/text.h"
 #include "webui/http/router.h"
 
 namespace lineq::pages {
 namespace {
-
-std::string_view method_name(shm::QueueingMethod method) {
-  constexpr std::array<std::string_view, 4> kNames{"fifo", "random", "passthrough", "reject"};
-  return kNames.at(std::min<std::size_t>(static_cast<std::size_t>(method), kNames.size() - 1));
-}
 
 // What the room does to newcomers, in the order in which rules override each other.
 std::string_view state_of(const shm::RoomSettings& room) {
@@ -30,7 +25,7 @@ void room(Json& json, const shm::RoomInfo& info, const shm::Reader& reader) {
   json.field("host", cli::escaped(settings.host));
   json.field("path", cli::escaped(settings.path));
   json.field("state", state_of(settings));
-  json.field("method", method_name(settings.method));
+  json.field("method", cli::queueing_method_name(settings.method));
   json.field("message", cli::escaped(settings.message));
   json.flag("fast", settings.fast);
   json.field("capacity", u64{settings.capacity});

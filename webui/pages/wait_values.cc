@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "tools/cli/room_settings.h"
 #include "tools/cli/text.h"
 #include "tools/view/wait_estimate.h"
 #include "webui/pages/json.h"
@@ -124,19 +125,6 @@ std::string_view wait_state_name(WaitState state) {
 
 u32 minutes(u32 s) {
   return (s + 59) / 60;
-}
-
-std::string_view method_name(shm::QueueingMethod method) {
-  switch (method) {
-    case shm::QueueingMethod::kRandom:
-      return "random";
-    case shm::QueueingMethod::kPassthrough:
-      return "passthrough";
-    case shm::QueueingMethod::kReject:
-      return "reject";
-    default:
-      return "fifo";
-  }
 }
 
 std::string estimate_text(const Wait& wait, const Language& language) {
@@ -314,7 +302,7 @@ WaitValues wait_values(const Wait& wait, const Language& language, const Visit& 
   put(Name::kQueueAll, wait.has(&shm::RoomSettings::queue_all));
   put(Name::kLastUpdated, iso_time(visit.realtime_ms));
   put(Name::kRefreshIntervalSeconds, wait.refresh_s);
-  put(Name::kQueueingMethod, method_name(wait.method()));
+  put(Name::kQueueingMethod, cli::queueing_method_name(wait.method()));
   put(Name::kIsFifoQueue, wait.method() == shm::QueueingMethod::kFifo);
   put(Name::kIsRandomQueue, wait.random());
   put(Name::kIsPassthroughQueue, wait.method() == shm::QueueingMethod::kPassthrough);

@@ -62,7 +62,6 @@ Words words_of(const Wait& wait, const Language& language);
 // something else to show.
 std::string page_json(const Wait& wait, const Language& language);
 
-std::string_view method_name(shm::QueueingMethod method);
 std::string estimate_text(const Wait& wait, const Language& language);
 u32 minutes(u32 s);  // rounded up
 // What is not UTF-8 replaced.
