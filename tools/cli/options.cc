@@ -12,6 +12,7 @@
 
 #include "shm/layout.h"
 #include "tools/cli/exit_codes.h"
+#include "tools/cli/mdoc.h"
 #include "tools/cli/text.h"
 
 namespace lineq::cli {
@@ -202,17 +203,6 @@ std::vector<std::string_view> choices(std::string_view allowed) {
     allowed.remove_prefix(end + (allowed[end] == ',' ? 2 : 4));
   }
   return words.size() < 2 ? std::vector<std::string_view>() : words;
-}
-
-std::string mdoc_escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if ((c == '.' || c == '\'') && (out.empty() || out.back() == '\n')) {
-      out += "\\&";
-    }
-    out += c == '\\' ? "\\e" : std::string(1, c);
-  }
-  return out;
 }
 
 std::string man_text(const Program& program) {

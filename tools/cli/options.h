@@ -79,8 +79,6 @@ std::string man_text(const Program& program);
 std::string words_text(const Program& program);
 // The words of "text, json or csv"; none when it is not a list of words.
 std::vector<std::string_view> choices(std::string_view allowed);
-// Text as mdoc: nothing in it is taken for a macro or an escape.
-std::string mdoc_escaped(std::string_view text);
 
 // Text to stdout, all of it. Otherwise (the disk is full) a line on stderr. Returns the exit code.
 int print_out(std::string_view program, std::string_view text);

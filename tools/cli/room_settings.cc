@@ -11,6 +11,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include "tools/cli/mdoc.h"
 #include "tools/cli/options.h"
 #include "tools/cli/text.h"
 

@@ -21,6 +21,7 @@
 #include <rapidjson/stringbuffer.h>
 #include <sys/stat.h>
 
+#include "tools/cli/mdoc.h"
 #include "tools/cli/settings_nested.h"
 #include "tools/cli/text.h"
 
