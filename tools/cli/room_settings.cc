@@ -12,7 +12,6 @@
 #include <rapidjson/writer.h>
 
 #include "tools/cli/mdoc.h"
-#include "tools/cli/options.h"
 #include "tools/cli/text.h"
 
 namespace lineq::cli {
