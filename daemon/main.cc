@@ -13,6 +13,7 @@
 #include "daemon/net/loop.h"
 #include "daemon/net/peer_net.h"
 #include "tools/cli/exit_codes.h"
+#include "tools/cli/hangup.h"
 #include "tools/cli/settings.h"
 
 namespace lineq {
@@ -351,6 +352,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   loop.on_signal(SIGTERM, stop);
   loop.on_signal(SIGINT, stop);
   loop.on_signal(SIGHUP, [&] { reload(line, settings, net, handler, loop.now()); });
+  cli::release_hangup();
 
   cli::log_notice("ready: instance {}, mode {}, peer name {}, listening on {}, {} to dial",
                   settings.instance, cli::mode_name(settings.mode), settings.peer_name,
@@ -404,5 +406,6 @@ int run(int argc, char** argv) {
 }  // namespace lineq
 
 int main(int argc, char** argv) {
+  lineq::cli::hold_hangup();
   return lineq::run(argc, argv);
 }

@@ -18,6 +18,7 @@
 
 #include "shm/support/clock.h"
 #include "tools/cli/exit_codes.h"
+#include "tools/cli/hangup.h"
 #include "tools/cli/log.h"
 #include "tools/cli/options.h"
 #include "tools/cli/settings.h"
@@ -149,6 +150,7 @@ class Program {
     }
     uv_signal_start(
         &hangup_, [](uv_signal_t* s, int) { static_cast<Program*>(s->data)->reload_(); }, SIGHUP);
+    cli::release_hangup();
   }
 
  private:
@@ -340,6 +342,7 @@ int run(const cli::CommandLine& given, cli::Settings settings) {
 
 int main(int argc, char** argv) {
   using namespace lineq;
+  cli::hold_hangup();
   std::vector<cli::Option> options = cli::setting_options(cli::Loader::kWeb);
   options.push_back(
       {"check", 't', "", "check the configuration, print what holds, and end", "", ""});

@@ -69,6 +69,11 @@ class OperatorTest : public testing::Test {
            : answer.body == "shop\n" ? "shop"
                                      : "wait";
   }
+  // As a browser does, whose page may be shown for a moment: a free place is free within moments.
+  bool enters(std::size_t haproxy, std::string_view cookie, std::string_view host = "example.com",
+              std::string_view path = "/") {
+    return wait_until([&] { return where(haproxy, cookie, host, path) == "shop"; });
+  }
   bool wait_table(std::size_t haproxy, const std::string& key, std::string_view gpc1) {
     return wait_until(
         [&] { return world_.at(haproxy).show_table("user").value(key, "gpc1") == gpc1; });
@@ -101,7 +106,7 @@ TEST_F(OperatorTest, CreatingAgainChangesNeitherQueueNorSessions) {
   ASSERT_TRUE(start()) << world_.trouble;
   ASSERT_EQ(create("example.com", "/", 2).status, 200);
   const auto watch = world_.watch("example_com_");
-  EXPECT_EQ(where(0, "a"), "shop") << world_.story();
+  EXPECT_TRUE(enters(0, "a")) << world_.story();
   EXPECT_EQ(where(1, "b"), "shop");
   for (const char* id : {"c", "d", "e"}) {
     EXPECT_EQ(where(2, id), "wait");
@@ -203,7 +208,7 @@ TEST_F(OperatorTest, ElevenRoomsAndALongName) {
   ASSERT_EQ(create(kLongRoom, path, 1).status, 200);
   for (const auto& [h, p] :
        {std::pair<std::string, std::string>{host, "/"}, {std::string(kLongRoom), path}}) {
-    EXPECT_EQ(where(0, "a", h, p), "shop") << h << world_.story();
+    EXPECT_TRUE(enters(0, "a", h, p)) << h << world_.story();
     EXPECT_EQ(where(1, "a", h, p), "shop") << h;
     EXPECT_EQ(where(2, "b", h, p), "wait") << h;
   }
@@ -213,7 +218,7 @@ TEST_F(OperatorTest, ElevenRoomsAndALongName) {
 TEST_F(OperatorTest, TheOriginalPagesStream) {
   ASSERT_TRUE(start()) << world_.trouble;
   ASSERT_EQ(create("example.com", "/", 1).status, 200);
-  EXPECT_EQ(where(0, "a"), "shop");
+  EXPECT_TRUE(enters(0, "a"));
   EXPECT_EQ(where(0, "b"), "wait");
   EXPECT_EQ(where(1, "c"), "wait");
   const Fd fd = connect_tcp(world_.at(2).http_port());
@@ -239,8 +244,8 @@ TEST_F(OperatorTest, EvilCookiesOnlyWaitAndNothingIsCreatedFromOutside) {
   ASSERT_EQ(create("other.com", "/", 1).status, 200);
   const auto watch = world_.watch("example_com_");
   const auto other = world_.watch("other_com_");
-  EXPECT_EQ(where(0, "a"), "shop");
-  EXPECT_EQ(where(0, "o", "other.com"), "shop");
+  EXPECT_TRUE(enters(0, "a"));
+  EXPECT_TRUE(enters(0, "o", "other.com"));
   EXPECT_EQ(where(1, "b"), "wait");
   for (const std::string& cookie :
        {std::string(80, 'x'), std::string("evil@other_com_"), std::string(61, 'y') + "@other_com_",
@@ -268,7 +273,7 @@ TEST_F(OperatorTest, EvilCookiesOnlyWaitAndNothingIsCreatedFromOutside) {
 TEST_F(OperatorTest, TheTablesAreShownInTheOriginalsShape) {
   ASSERT_TRUE(start()) << world_.trouble;
   ASSERT_EQ(create("example.com", "/", 1).status, 200);
-  EXPECT_EQ(where(0, "a"), "shop");
+  EXPECT_TRUE(enters(0, "a"));
   const HttpAnswer answer = http_get(world_.lineq.web_port(), "/tables");
   rapidjson::Document json;
   ASSERT_FALSE(json.Parse(answer.body.c_str()).HasParseError()) << answer.body;
