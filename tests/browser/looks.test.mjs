@@ -17,7 +17,8 @@ describe('every state in every dress', () => {
   const states = [
     {name: 'no-segment', play: [], words: 'attention'},
     {name: 'empty', play: ['open'], words: 'no HAProxy is connected'},
-    {name: 'busy', play: ['busy'], words: 'All well'},
+    // From here on with a million entries in the segment.
+    {name: 'busy', play: ['busy', 'fill 1000000'], words: 'All well'},
     {name: 'entries', play: [], words: 'All well', fragment: '#entries=per_address',
      ready: (page) => page.locator('#entries tbody tr').first().isVisible()},
     {name: 'haproxy', play: [], words: 'All well', fragment: '#haproxy=1',
