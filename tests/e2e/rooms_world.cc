@@ -203,12 +203,13 @@ std::string RoomsWorld::wait_empty(const RoomWatch& watch, Milliseconds patience
                : fmt::format(
                      "{} active, {} ready, {} waiting, {} in front are left; {} issued, {} "
                      "granted, {} admitted, {} adopted, {} lapsed, {} expired, {} revoked, {} "
-                     "abandoned{}",
+                     "abandoned\n{}{}\n{}",
                      n.active, n.ready, n.waiting, n.front, c(shm::RoomCounter::issued),
                      c(shm::RoomCounter::granted), c(shm::RoomCounter::admitted),
                      c(shm::RoomCounter::adopted), c(shm::RoomCounter::lapsed),
                      c(shm::RoomCounter::expired), c(shm::RoomCounter::revoked),
-                     c(shm::RoomCounter::abandoned), story());
+                     c(shm::RoomCounter::abandoned), crowd.result().json(), story(),
+                     run(lineq.command(lineq_dump_path(), {"--queue"})).out);
 }
 
 }  // namespace lineq::test
