@@ -21,7 +21,7 @@ class SlowCrowdTest : public testing::Test {
 };
 
 TEST_F(SlowCrowdTest, TwoThousandInTwoSecondsAskingEverySecond) {
-  RoomsWorld world({shop(20)});
+  RoomsWorld world({crowd_room(20)});
   ASSERT_TRUE(world.start(2)) << world.trouble;
   const auto watch = world.watch();
   CrowdPlan plan = world.plan(2000);
@@ -34,7 +34,7 @@ TEST_F(SlowCrowdTest, TwoThousandInTwoSecondsAskingEverySecond) {
   EXPECT_EQ(world.trouble_with(result, *watch, 20, 2000), "");
   EXPECT_EQ(result.sessions, 2000U);
   EXPECT_EQ(watch->numbers().counter(RoomCounter::admitted), 2000U);
-  EXPECT_EQ(world.wait_empty(*watch), "");
+  EXPECT_EQ(world.wait_served(*watch, 2000), "");
   fmt::print("{}\n", result.json());
 }
 

@@ -27,6 +27,12 @@ cli::RoomSettings shop(u32 capacity) {
   return room;
 }
 
+cli::RoomSettings crowd_room(u32 capacity) {
+  cli::RoomSettings room = shop(capacity);
+  room.grace_ms = 5000;
+  return room;
+}
+
 RoomWatch::RoomWatch(const Instance& instance, std::string room)
     : instance_(instance.name()), room_(std::move(room)), thread_([this] { run(); }) {}
 
@@ -210,6 +216,19 @@ std::string RoomsWorld::wait_empty(const RoomWatch& watch, Milliseconds patience
                      c(shm::RoomCounter::expired), c(shm::RoomCounter::revoked),
                      c(shm::RoomCounter::abandoned), crowd.result().json(), story(),
                      run(lineq.command(lineq_dump_path(), {"--queue"})).out);
+}
+
+std::string RoomsWorld::wait_served(const RoomWatch& watch, u32 visitors) {
+  const std::string left = wait_empty(watch, std::chrono::seconds(60));
+  const u64 issued = watch.numbers().counter(shm::RoomCounter::issued);
+  const u64 lost = crowd.numbers().errors;
+  if (issued > visitors) {
+    fmt::print("{} tickets for {} visitors\n{}\n", issued, visitors, crowd.result().json());
+  }
+  if (left.empty() && issued > visitors + lost + visitors / 100) {
+    return fmt::format("{} tickets for {} visitors, {} answers lost", issued, visitors, lost);
+  }
+  return left;
 }
 
 }  // namespace lineq::test

@@ -28,6 +28,8 @@ u32 crowd_of(u32 usual);
 
 // Room "shop" on shop.example, of short sessions.
 cli::RoomSettings shop(u32 capacity);
+// The same where who is called and does not come is soon given up.
+cli::RoomSettings crowd_room(u32 capacity);
 
 // Looks at one room of a segment all the time, as any reader can.
 class RoomWatch {
@@ -83,6 +85,10 @@ class RoomsWorld : public World {
                            u32 visitors) const;
   // Nobody holds a place or waits, and the segment is sound; "" or what is left.
   std::string wait_empty(const RoomWatch& watch, Milliseconds patience = kPatience);
+  // The same after a crowd, in a room of `crowd_room`. A ticket without a visitor (an answer was
+  // lost with the cookie in it, a request ended after its session) gives its place back when it was
+  // called twice in vain; there may be one for each lost answer, and one in a hundred besides.
+  std::string wait_served(const RoomWatch& watch, u32 visitors);
 };
 
 }  // namespace lineq::test

@@ -190,7 +190,7 @@ TEST_F(WaitingRoomTest, RoomsMadeWhileRunningAreInTheConfigurationWritten) {
 }
 
 TEST_F(WaitingRoomTest, TwoHaproxysLetACrowdInInOrder) {
-  RoomsWorld world({shop(20)});
+  RoomsWorld world({crowd_room(20)});
   ASSERT_TRUE(world.start(2)) << world.trouble;
   const auto watch = world.watch();
   CrowdPlan plan = world.plan(300);
@@ -201,7 +201,7 @@ TEST_F(WaitingRoomTest, TwoHaproxysLetACrowdInInOrder) {
   ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(60)))
       << world.crowd.result().json() << world.story();
   EXPECT_EQ(world.trouble_with(world.crowd.result(20), *watch, 20, 300), "");
-  EXPECT_EQ(world.wait_empty(*watch), "");
+  EXPECT_EQ(world.wait_served(*watch, 300), "");
 }
 
 TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
@@ -237,7 +237,7 @@ TEST_F(WaitingRoomTest, ThreeHaproxysHalfLeavingOthersGoSilently) {
 }
 
 TEST_F(WaitingRoomTest, ACrowdIsServedAtThePaceOfTheRoom) {
-  cli::RoomSettings room = shop(20);
+  cli::RoomSettings room = crowd_room(20);
   room.new_per_minute = 1200;
   RoomsWorld world({room});
   ASSERT_TRUE(world.start(2)) << world.trouble;
@@ -256,7 +256,7 @@ TEST_F(WaitingRoomTest, ACrowdIsServedAtThePaceOfTheRoom) {
   // A burst of a tenth of a minute's, then twenty a second.
   EXPECT_GT(seconds, (visitors - 120) / 20.0 - 1);
   EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors), "");
-  EXPECT_EQ(world.wait_empty(*watch), "");
+  EXPECT_EQ(world.wait_served(*watch, visitors), "");
 }
 
 TEST_F(WaitingRoomTest, NoMoreThanSoManyInAMinute) {
