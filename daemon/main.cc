@@ -15,6 +15,7 @@
 #include "tools/cli/exit_codes.h"
 #include "tools/cli/hangup.h"
 #include "tools/cli/settings.h"
+#include "tools/cli/systemd_notify.h"
 
 namespace lineq {
 namespace {
@@ -208,18 +209,21 @@ Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, contro
   return server;
 }
 
-// SIGHUP: takes over what can change while running and says what cannot.
-void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net,
-            control::Handler& handler, SegmentMs now) {
+// SIGHUP: takes over what can change while running and says what cannot. What became of it.
+std::string reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net,
+                   control::Handler& handler, SegmentMs now) {
   const Result<cli::Settings> fresh = cli::load_settings(cli::Loader::kDaemon, line);
   if (!fresh) {
-    cli::log_err("configuration kept as it was: {}", fresh.error().what);
-    return;
+    const std::string news = "configuration kept as it was: " + fresh.error().what;
+    cli::log_err("{}", news);
+    return news;
   }
   const Result<bool> taken = net.reload(*fresh);
   if (!taken) {
-    cli::log_err("configuration and certificates kept as they were: {}", taken.error().what);
-    return;
+    const std::string news =
+        "configuration and certificates kept as they were: " + taken.error().what;
+    cli::log_err("{}", news);
+    return news;
   }
   for (const std::string& warning : fresh->warnings) {
     cli::log_warning("{}", warning);
@@ -257,6 +261,7 @@ void reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet&
       !kept.empty()) {
     cli::log_warning("configuration: a restart is needed for: {}", fmt::join(kept, ", "));
   }
+  return news;
 }
 
 int serve(const cli::CommandLine& line, cli::Settings settings) {
@@ -292,7 +297,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   options.waiting_room = waiting_room_options(settings, writer, kept);
   engine::Engine engine(writer, options, writer.now());
 
-  net::SystemdNotify systemd;
+  cli::SystemdNotify systemd;
   net::Loop loop([&writer] { return writer.now(); });
   auto opened = net::PeerNet::open(loop, engine, settings);
   if (!opened) {
@@ -323,7 +328,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
 
   const auto stop = [&] {
     cli::log_notice("stopping: {} connections are closed", engine.book().all().size());
-    systemd.send("STOPPING=1");
+    systemd.stopping();
     net.close("lineqd stops");
     if (*control) {
       (*control)->close();
@@ -351,13 +356,17 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   };
   loop.on_signal(SIGTERM, stop);
   loop.on_signal(SIGINT, stop);
-  loop.on_signal(SIGHUP, [&] { reload(line, settings, net, handler, loop.now()); });
+  loop.on_signal(SIGHUP, [&] {
+    systemd.reloading();
+    systemd.ready(reload(line, settings, net, handler, loop.now()));
+  });
   cli::release_hangup();
 
-  cli::log_notice("ready: instance {}, mode {}, peer name {}, listening on {}, {} to dial",
-                  settings.instance, cli::mode_name(settings.mode), settings.peer_name,
-                  net.addresses(), settings.peers.size());
-  systemd.send("READY=1");
+  const std::string ready = fmt::format(
+      "ready: instance {}, mode {}, peer name {}, listening on {}, {} to dial", settings.instance,
+      cli::mode_name(settings.mode), settings.peer_name, net.addresses(), settings.peers.size());
+  cli::log_notice("{}", ready);
+  systemd.ready(ready);
   loop.run();
   writer.stop();
   cli::log_notice("stopped");

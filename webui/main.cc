@@ -22,6 +22,7 @@
 #include "tools/cli/log.h"
 #include "tools/cli/options.h"
 #include "tools/cli/settings.h"
+#include "tools/cli/systemd_notify.h"
 #include "webui/live/changes.h"
 #include "webui/live/presence.h"
 #include "webui/live/segment.h"
@@ -101,7 +102,7 @@ class Program {
  public:
   Program(uv_loop_t& loop, live::Segment& segment, live::Changes& changes, pages::Site& site,
           pages::WaitingRoom& waiting, webnet::ControlClient& control, webnet::Server& server,
-          webnet::Server& admin, std::function<void()> reload)
+          webnet::Server& admin, std::function<std::string()> reload)
       : loop_(loop),
         segment_(segment),
         changes_(changes),
@@ -112,7 +113,7 @@ class Program {
         admin_(admin),
         reload_(std::move(reload)) {}
 
-  void start() {
+  void start(std::string_view status) {
     uv_timer_init(&loop_, &tick_);
     uv_timer_init(&loop_, &second_);
     uv_signal_init(&loop_, &term_);
@@ -123,6 +124,7 @@ class Program {
         &tick_,
         [](uv_timer_t* t) {
           auto* p = static_cast<Program*>(t->data);
+          p->systemd_.alive(monotonic_ms());
           p->segment_.tick(monotonic_ms());
           p->waiting_.positions().tick(monotonic_ms());
           if (!p->changes_.tick(monotonic_ms())) {
@@ -149,8 +151,15 @@ class Program {
           number);
     }
     uv_signal_start(
-        &hangup_, [](uv_signal_t* s, int) { static_cast<Program*>(s->data)->reload_(); }, SIGHUP);
+        &hangup_,
+        [](uv_signal_t* s, int) {
+          auto* p = static_cast<Program*>(s->data);
+          p->systemd_.reloading();
+          p->systemd_.ready(p->reload_());
+        },
+        SIGHUP);
     cli::release_hangup();
+    systemd_.ready(status);
   }
 
  private:
@@ -158,6 +167,7 @@ class Program {
   void stop(int signal) {
     cli::log_notice("{}: closing, {} connections open", ::strsignal(signal),
                     server_.stats().connections);
+    systemd_.stopping();
     server_.stop();
     admin_.stop();  // the same, or its own
     control_.close();
@@ -177,7 +187,8 @@ class Program {
   webnet::ControlClient& control_;
   webnet::Server& server_;
   webnet::Server& admin_;  // where the admin part is: `server_`, or one of its own
-  std::function<void()> reload_;
+  std::function<std::string()> reload_;
+  cli::SystemdNotify systemd_;
   uv_timer_t tick_{};
   uv_timer_t second_{};
   uv_signal_t term_{};
@@ -198,13 +209,14 @@ pages::ConnectHint connect_hint(const cli::Settings& settings) {
 }
 
 // SIGHUP: takes over what can change while running, says what cannot, and keeps what it has when
-// the new configuration is wrong.
-void reload(const cli::CommandLine& line, cli::Settings& settings, pages::Site& site,
-            webnet::Server& server, std::size_t descriptors) {
+// the new configuration is wrong. What became of it.
+std::string reload(const cli::CommandLine& line, cli::Settings& settings, pages::Site& site,
+                   webnet::Server& server, std::size_t descriptors) {
   Result<cli::Settings> fresh = cli::load_settings(cli::Loader::kWeb, line);
   if (!fresh) {
-    cli::log_err("SIGHUP: configuration kept as it was: {}", fresh.error().what);
-    return;
+    const std::string news = "SIGHUP: configuration kept as it was: " + fresh.error().what;
+    cli::log_err("{}", news);
+    return news;
   }
   for (const std::string& warning : fresh->warnings) {
     cli::log_warning("{}", warning);
@@ -231,6 +243,7 @@ void reload(const cli::CommandLine& line, cli::Settings& settings, pages::Site& 
     cli::log_warning("{}; a restart, which disturbs no HAProxy, is needed for: {}", news,
                      fmt::join(kept, ", "));
   }
+  return news;
 }
 
 // 0, or what to exit with.
@@ -329,8 +342,8 @@ int run(const cli::CommandLine& given, cli::Settings settings) {
     return exit_code;
   }
   Program program(loop, segment, changes, site, waiting, control, server, admin,
-                  [&] { reload(given, settings, site, server, descriptors); });
-  program.start();
+                  [&] { return reload(given, settings, site, server, descriptors); });
+  program.start(fmt::format("listening on {}", fmt::join(server.addresses(), ", ")));
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);
   cli::log_notice("stopped");

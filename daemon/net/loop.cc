@@ -1,15 +1,8 @@
 #include "daemon/net/loop.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstddef>
-#include <cstdlib>
-#include <cstring>
 
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "shm/support/assert.h"
 
@@ -121,51 +114,6 @@ u64 raise_descriptor_limit() {
   const rlim_t before = limit.rlim_cur;
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 1U << 20);
   return ::setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : before;
-}
-
-// --- SystemdNotify ---
-
-SystemdNotify::SystemdNotify() {
-  const char* path = std::getenv("NOTIFY_SOCKET");
-  sockaddr_un address{};
-  if (path == nullptr || (*path != '/' && *path != '@') ||
-      std::strlen(path) >= sizeof address.sun_path) {
-    return;
-  }
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path, std::strlen(path));
-  if (*path == '@') {
-    address.sun_path[0] = '\0';
-  }
-  fd_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
-  if (fd_ >= 0 && ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), length) != 0) {
-    ::close(fd_);
-    fd_ = -1;
-  }
-  if (const char* usec = std::getenv("WATCHDOG_USEC"); fd_ >= 0 && usec != nullptr) {
-    watchdog_ms_ = std::strtoull(usec, nullptr, 10) / 1000;
-  }
-}
-
-SystemdNotify::~SystemdNotify() {
-  if (fd_ >= 0) {
-    ::close(fd_);
-  }
-}
-
-void SystemdNotify::send(std::string_view state) const {
-  if (fd_ >= 0) {
-    // Nothing to be done about a systemd that does not listen.
-    (void)!::send(fd_, state.data(), state.size(), MSG_NOSIGNAL);
-  }
-}
-
-void SystemdNotify::alive(SegmentMs now) {
-  if (watchdog_ms_ != 0 && now - last_ >= watchdog_ms_ / 3) {
-    last_ = now;
-    send("WATCHDOG=1");
-  }
 }
 
 }  // namespace lineq::net

@@ -1,5 +1,4 @@
-// The daemon's event loop: libuv, one reading of the clock a turn, and systemd's notify socket.
-// One thread.
+// The daemon's event loop: libuv and one reading of the clock a turn. One thread.
 //
 // A turn: timers, then what the network brought, then the turn's end: on_turn() works off what came
 // of it and writes. As long as on_turn() says there is more to do, the next turn does not wait.
@@ -70,23 +69,5 @@ class Loop {
 
 // As many descriptors as the system lets this process have; returns how many that is.
 u64 raise_descriptor_limit();
-
-// Datagrams to systemd (NOTIFY_SOCKET); without systemd all of it does nothing.
-class SystemdNotify {
- public:
-  SystemdNotify();
-  ~SystemdNotify();
-  SystemdNotify(const SystemdNotify&) = delete;
-  SystemdNotify& operator=(const SystemdNotify&) = delete;
-
-  void send(std::string_view state) const;
-  // WATCHDOG=1, often enough if called often enough.
-  void alive(SegmentMs now);
-
- private:
-  int fd_ = -1;
-  u64 watchdog_ms_ = 0;  // 0 = not wanted
-  SegmentMs last_ = 0;
-};
 
 }  // namespace lineq::net
