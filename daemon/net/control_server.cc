@@ -168,9 +168,10 @@ Status ControlServer::open() {
   // The file is made with the socket's mode, less what the umask forbids: never wider than meant.
   const sockaddr_un address = address_of(path);
   struct stat info {};
+  // It listens at once: a file that refuses connections looks like one whose lineqd is gone.
   const bool bound = ::fchmod(fd, options_.mode) == 0 &&
                      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 &&
-                     ::lstat(path.c_str(), &info) == 0;
+                     ::listen(fd, kBacklog) == 0 && ::lstat(path.c_str(), &info) == 0;
   if (!bound) {
     const int number = errno;
     ::close(fd);

@@ -147,8 +147,11 @@ Process Instance::start_web(std::string_view output, std::vector<std::string> op
 }
 
 bool Instance::wait_listening(Process& daemon, Milliseconds patience) const {
-  return wait_until([&] { return can_connect(tcp_port_) || !daemon.running(); }, patience) &&
-         daemon.running();
+  // The control socket is opened last.
+  const auto ready = [&] {
+    return can_connect(tcp_port_) && connect_unix(dir_.file("control.sock")).get() >= 0;
+  };
+  return wait_until([&] { return ready() || !daemon.running(); }, patience) && daemon.running();
 }
 
 bool Instance::wait_web(Process& web, Milliseconds patience) const {
