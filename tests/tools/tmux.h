@@ -25,14 +25,18 @@ class Tmux {
   ~Tmux() { run({"kill-server"}); }
 
   Finished run(std::vector<std::string> words) {
-    words.insert(words.begin(), {"-u", "-S", lineq_.file("tmux"), "-f", "/dev/null"});
+    words.insert(words.begin(),
+                 {"-u", "-S", lineq_.file(fmt::format("tmux{}", starts_)), "-f", "/dev/null"});
     Command command = lineq_.command("/usr/bin/tmux", std::move(words));
     command.environment.emplace_back("LC_ALL", "C.UTF-8");
     return test::run(command);
   }
   // lineq-top, looking every tenth of a second, in a terminal of 100 columns and 24 lines. Before
   // it the word "before" stands there, afterwards "ended" and its exit code.
+  // Each in a server of its own: one that is about to end would take the next along.
   bool start(const std::string& options, std::string_view locale = "C.UTF-8") {
+    run({"kill-server"});
+    ++starts_;
     ::unlink(lineq_.file("stty.after").c_str());
     const Finished started =
         run({"new-session", "-d", "-x", "100", "-y", "24",
@@ -69,6 +73,7 @@ class Tmux {
 
  private:
   const Instance& lineq_;
+  int starts_ = 0;
 };
 
 }  // namespace lineq::test
