@@ -1,6 +1,7 @@
 #include "shm/object.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,16 +24,22 @@ Error system_error(const std::string& name, std::string_view doing, int code) {
                              ? ErrorCode::kExhausted
                          : code == EEXIST ? ErrorCode::kBusy
                                           : ErrorCode::kSystem;
-  std::string what =
-      fmt::format("shared memory object {}: {}: {}", name, doing, std::strerror(code));
-  if (code == EACCES) {
-    what += " (members of the group that owns the segment may read it)";
-  }
-  return {kind, std::move(what)};
+  return {kind, fmt::format("shared memory object {}: {}: {}", name, doing, std::strerror(code))};
 }
 
 Error from(const bip::interprocess_exception& e, const std::string& name, std::string_view doing) {
   return system_error(name, doing, e.get_native_error() != 0 ? e.get_native_error() : EIO);
+}
+
+// For a reader that was refused. Whose group a file has is no secret.
+std::string who_may_read(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0 || (st.st_mode & S_IRGRP) == 0) {
+    return {};
+  }
+  const group* found = ::getgrgid(st.st_gid);
+  return fmt::format(" (members of group {} may read it)",
+                     found == nullptr ? std::to_string(st.st_gid) : found->gr_name);
 }
 
 }  // namespace
@@ -139,7 +146,12 @@ Result<Object> Object::open_read_only(const Source& source, const std::string& n
     }
     o.map(bip::read_only, !source.directory.empty());
   } catch (const bip::interprocess_exception& e) {
-    return from(e, name, "open");
+    Error error = from(e, name, "open");
+    if (e.get_native_error() == EACCES) {
+      error.what +=
+          who_may_read((source.directory.empty() ? "/dev/shm" : source.directory) + "/" + name);
+    }
+    return error;
   }
   return o;
 }

@@ -270,8 +270,7 @@ int run(const cli::CommandLine& given, cli::Settings settings) {
 
   shm::Source source;
   source.instance = settings.instance;
-  source.owner_uid = i64{cli::segment_owner(settings)};
-  live::Segment segment(std::move(source));
+  live::Segment segment(std::move(source), [&] { return cli::segment_owner(settings); });
   pages::Site site(segment, connect_hint(settings));
   if (!settings.metrics_tables.empty()) {
     auto keys = pages::KeyExport::of(segment, settings.metrics_tables);

@@ -1,5 +1,8 @@
 #include "shm/reader.h"
 
+#include <grp.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <filesystem>
 #include <set>
@@ -21,6 +24,29 @@ TEST(ReaderTest, NoSegmentIsAClearAnswer) {
   ASSERT_FALSE(reader.ok());
   EXPECT_EQ(reader.error().code, ErrorCode::kNotFound);
   EXPECT_NE(reader.error().what.find(instance.name()), std::string::npos);
+}
+
+TEST(ReaderTest, AStrangerIsToldWhichGroupMayRead) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "takes root, to be somebody else";
+  }
+  const TempInstance instance;
+  const auto writer = attach(instance);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    if (::setgroups(0, nullptr) != 0 || ::setgid(kNobody) != 0 || ::setuid(kNobody) != 0) {
+      ::_exit(127);
+    }
+    const auto refused = Reader::open(instance.source());
+    const bool named = !refused && refused.error().what.find(
+                                       "Permission denied (members of group root may read it)") !=
+                                       std::string::npos;
+    ::_exit(named ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(ReaderTest, WaitsForASegmentThatComesUp) {

@@ -11,7 +11,8 @@ constexpr u64 kAttemptMs = 500;
 
 }  // namespace
 
-Segment::Segment(shm::Source source) : source_(std::move(source)) {
+Segment::Segment(shm::Source source, std::function<u32()> owner)
+    : source_(std::move(source)), owner_(std::move(owner)) {
   source_.patience_ms = 0;  // the loop must not wait
 }
 
@@ -37,6 +38,9 @@ void Segment::tick(u64 now_ms) {
     return;
   }
   next_attempt_ms_ = now_ms + kAttemptMs;
+  if (owner_) {
+    source_.owner_uid = i64{owner_()};
+  }
   Result<shm::Reader> opened = shm::Reader::open(source_);
   if (!opened) {
     if (opened.error().what != trouble_) {

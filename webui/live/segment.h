@@ -5,6 +5,7 @@
 // attaches anew. While the daemon is away the last state stays readable; liveness says so.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -14,7 +15,9 @@ namespace lineq::live {
 
 class Segment {
  public:
-  explicit Segment(shm::Source source);
+  // `owner` says, at each attempt, who must own the segment: before lineqd ran for the first time
+  // that is not known. Without it source.owner_uid holds.
+  explicit Segment(shm::Source source, std::function<u32()> owner = {});
 
   // Every 100 ms or so. Cheap when nothing changed.
   void tick(u64 now_ms);
@@ -31,6 +34,7 @@ class Segment {
 
  private:
   shm::Source source_;
+  std::function<u32()> owner_;
   std::optional<shm::Reader> reader_;
   std::string trouble_;
   u64 generation_ = 0;
