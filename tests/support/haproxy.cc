@@ -175,8 +175,24 @@ bool Haproxy::start() {
 }
 
 bool Haproxy::reload() {
+  const auto reloads = [&] {
+    constexpr std::string_view kSaid = "Reloading HAProxy";
+    const std::string said = log();
+    std::size_t n = 0;
+    for (std::size_t at = said.find(kSaid); at != std::string::npos;
+         at = said.find(kSaid, at + 1)) {
+      ++n;
+    }
+    return n;
+  };
   const u64 before = worker_pid();
-  process_.signal(SIGUSR2);
+  const std::size_t said = reloads();
+  // A master that has just executed itself anew may miss a signal without a word.
+  bool heard = false;
+  for (int i = 0; i < 3 && !heard; ++i) {
+    process_.signal(SIGUSR2);
+    heard = wait_until([&] { return reloads() > said; }, Milliseconds(3000));
+  }
   return wait_until([&] {
     const u64 now = worker_pid();
     return now != 0 && now != before;
