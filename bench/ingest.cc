@@ -25,7 +25,9 @@ constexpr std::string_view kName = "ingest";
 constexpr auto kOptions = std::to_array<cli::Option>({
     {"port", 'p', "PORT", "where the receiver listens on 127.0.0.1", "11111"},
     {"pid", 0, "PID", "the receiver's process, for its CPU time", "who listens on the port"},
-    {"shape", 's', "SHAPE", "uuid: string keys, gpc1; ip: ip keys, two counters, two rates",
+    {"shape", 's', "SHAPE",
+     "uuid: string keys, gpc1; ip: ip keys, two counters, two rates; visitor: who waits for room "
+     "shop",
      "uuid"},
     {"ids", 'i', "IDS", "incremental or absolute update ids", "incremental"},
     {"keys", 'k', "N", "different keys", "1000000"},
@@ -142,6 +144,10 @@ void print_text(const Phase& phase) {
       phase.measured.sender_cpu_seconds);
 }
 
+std::string_view shape_name(Shape shape) {
+  return shape == Shape::kUuid ? "uuid" : shape == Shape::kIp ? "ip" : "visitor";
+}
+
 std::string json_of(const Phase& phase) {
   return fmt::format(
       R"("{}":{{"updates":{},"seconds":{:.6f},"per_second":{:.0f},"cpu_seconds_per_million":{},)"
@@ -223,8 +229,8 @@ Result<Wishes> wishes_of(const cli::CommandLine& line) {
   const std::string_view shape = line.value("shape").value_or("uuid");
   const std::string_view ids = line.value("ids").value_or("incremental");
   const std::string_view output = line.value("output").value_or("text");
-  if (shape != "uuid" && shape != "ip") {
-    return invalid("a shape is uuid or ip");
+  if (shape != "uuid" && shape != "ip" && shape != "visitor") {
+    return invalid("a shape is uuid, ip or visitor");
   }
   if (ids != "incremental" && ids != "absolute") {
     return invalid("ids are incremental or absolute");
@@ -232,7 +238,7 @@ Result<Wishes> wishes_of(const cli::CommandLine& line) {
   if (output != "text" && output != "json") {
     return invalid("output is text or json");
   }
-  wishes.load.shape = shape == "uuid" ? Shape::kUuid : Shape::kIp;
+  wishes.load.shape = shape == "uuid" ? Shape::kUuid : shape == "ip" ? Shape::kIp : Shape::kVisitor;
   wishes.load.ids = ids == "absolute" ? Ids::kAbsolute : Ids::kIncremental;
   wishes.load.our_name = line.value("our-name").value_or(wishes.load.our_name);
   wishes.load.their_name = line.value("their-name").value_or(wishes.load.their_name);
@@ -271,7 +277,7 @@ int measure(const Wishes& wishes) {
   }
   if (wishes.json) {
     std::string json = fmt::format(
-        R"({{"shape":"{}","ids":"{}","keys":{})", wishes.load.shape == Shape::kUuid ? "uuid" : "ip",
+        R"({{"shape":"{}","ids":"{}","keys":{})", shape_name(wishes.load.shape),
         wishes.load.ids == Ids::kAbsolute ? "absolute" : "incremental", wishes.load.keys);
     for (const Phase& phase : phases) {
       json += "," + json_of(phase);
@@ -291,6 +297,9 @@ int run(int argc, char** argv) {
     return cli::usage_error(kName, wishes.error().what);
   }
   if (line.has("print-haproxy-cfg")) {
+    if (wishes->load.shape == Shape::kVisitor) {
+      return cli::usage_error(kName, "visitors are for lineqd in mode vwr");
+    }
     fmt::print("{}", haproxy_config(wishes->load));
     return cli::kExitFine;
   }

@@ -57,18 +57,19 @@ double own_cpu_seconds() {
 
 shm::TableDefinition table_of(Shape shape) {
   shm::TableDefinition table;
-  const bool uuid = shape == Shape::kUuid;
-  // Names as they travel for a `table` line of a peers section.
-  table.name = uuid ? "/bench_uuid" : "/bench_ip";
-  table.key_type = uuid ? shm::KeyType::kString : shm::KeyType::kIp;
-  table.key_bytes = uuid ? 37 : 4;
+  const bool ip = shape == Shape::kIp;
+  // Names as they travel: with a slash for a `table` line of a peers section, without for a
+  // backend.
+  table.name = ip ? "/bench_ip" : shape == Shape::kUuid ? "/bench_uuid" : "user";
+  table.key_type = ip ? shm::KeyType::kIp : shm::KeyType::kString;
+  table.key_bytes = ip ? 4 : shape == Shape::kUuid ? 37 : 73;
   table.expire_ms = 3600000;
   const auto add = [&](u32 bit, u32 period_ms) {
     table.data_types |= u64{1} << bit;
     table.elements[bit] = 1;
     table.period_ms[bit] = period_ms;
   };
-  if (uuid) {
+  if (!ip) {
     add(shm::kGpc1, 0);
   } else {
     add(shm::kGpc0, 0);
@@ -81,17 +82,22 @@ shm::TableDefinition table_of(Shape shape) {
 
 LoadPeer::LoadPeer(const Load& load)
     : load_(load), definition_{kTableId, table_of(load.shape), 0}, row_(definition_.table) {
-  const bool uuid = load.shape == Shape::kUuid;
-  key_size_ = uuid ? 36 : 4;
+  constexpr std::string_view kRoom = "@shop";
+  const bool ip = load.shape == Shape::kIp;
+  const bool visitor = load.shape == Shape::kVisitor;
+  key_size_ = ip ? 4 : visitor ? 36 + u32{kRoom.size()} : 36;
   keys_.resize(std::size_t{load.keys} * key_size_);
   for (u32 i = 0; i < load.keys; ++i) {
     u8* const at = keys_.data() + std::size_t{i} * key_size_;
-    if (uuid) {
+    if (!ip) {
       const u64 a = mixed(i);
       const std::string text =
           fmt::format("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff,
                       a >> 4 & 0xfff, mixed(a) >> 16);
-      std::memcpy(at, text.data(), key_size_);
+      std::memcpy(at, text.data(), text.size());
+      if (visitor) {
+        std::memcpy(at + text.size(), kRoom.data(), kRoom.size());
+      }
     } else {
       const u32 address = htonl(0x0a000000U + i);
       std::memcpy(at, &address, key_size_);
@@ -178,7 +184,9 @@ void LoadPeer::encode_some(u64 updates, bool each_once) {
   while (sent_ < updates && out_.size() < kChunk) {
     const u64 i = each_once ? sent_ : mixed(++random_) % load_.keys;
     const std::span<const u8> key(keys_.data() + i * key_size_, key_size_);
-    if (load_.shape == Shape::kUuid) {
+    if (load_.shape == Shape::kVisitor) {
+      cells = {0};  // seen, not inside
+    } else if (load_.shape == Shape::kUuid) {
       cells = {sent_ & 1};
     } else {
       cells = {sent_ & 0xff, sent_, sent_ & 0xfff, 7, 5, sent_ & 0xfff, 70000, 50000};

@@ -19,8 +19,10 @@
 namespace lineq::bench {
 
 enum class Shape : u8 {
-  kUuid,  // string keys of 36 bytes, gpc1: a visitor of a waiting room
-  kIp,    // ip keys, gpc0, conn_cnt, http_req_rate, bytes_out_rate: a rate limit
+  kUuid,     // string keys of 36 bytes, gpc1: a visitor of a waiting room
+  kIp,       // ip keys, gpc0, conn_cnt, http_req_rate, bytes_out_rate: a rate limit
+  kVisitor,  // string keys of up to 72 bytes, SESSION@shop, gpc1: who waits for room shop, as
+             // lineq-operator's HAProxy tells of them
 };
 enum class Ids : u8 {
   kAbsolute,     // each update carries its id, as HAProxy sends at a low rate
