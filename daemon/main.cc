@@ -214,13 +214,13 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, net::P
                    control::Handler& handler, SegmentMs now) {
   const Result<cli::Settings> fresh = cli::load_settings(cli::Loader::kDaemon, line);
   if (!fresh) {
-    const std::string news = "configuration kept as it was: " + fresh.error().what;
+    std::string news = "configuration kept as it was: " + fresh.error().what;
     cli::log_err("{}", news);
     return news;
   }
   const Result<bool> taken = net.reload(*fresh);
   if (!taken) {
-    const std::string news =
+    std::string news =
         "configuration and certificates kept as they were: " + taken.error().what;
     cli::log_err("{}", news);
     return news;
@@ -249,7 +249,7 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, net::P
     settings.listeners_given = fresh->listeners_given;
   }
   cli::set_log_level(settings.log_level);
-  const std::string news =
+  std::string news =
       fmt::format("configuration and certificates read again: log level is {}, {} to dial",
                   cli::log_level_name(settings.log_level), settings.peers.size());
   if (!*taken) {

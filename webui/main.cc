@@ -214,7 +214,7 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, pages:
                    webnet::Server& server, std::size_t descriptors) {
   Result<cli::Settings> fresh = cli::load_settings(cli::Loader::kWeb, line);
   if (!fresh) {
-    const std::string news = "SIGHUP: configuration kept as it was: " + fresh.error().what;
+    std::string news = "SIGHUP: configuration kept as it was: " + fresh.error().what;
     cli::log_err("{}", news);
     return news;
   }
@@ -234,7 +234,7 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, pages:
   const Caps caps = web_caps(settings, descriptors);
   server.set_caps(caps.connections, caps.per_address);
   const auto kept = cli::changed_settings(cli::Loader::kWeb, settings, *fresh);
-  const std::string news = fmt::format(
+  std::string news = fmt::format(
       "SIGHUP: configuration read again: log level is {}, {} connections at most, {} of an address",
       cli::log_level_name(settings.log_level), caps.connections, caps.per_address);
   if (kept.empty()) {
