@@ -319,6 +319,41 @@ void Line::Parts::move_head() {
 // --- recovery
 // ------------------------------------------------------------------------------------------------------
 
+Status Line::Parts::fill(std::span<const u64> tickets, u64 tail) {
+  const u64 head = tickets.empty() ? tail : tickets.front();
+  const auto ascends = [](u64 a, u64 b) { return a >= b; };
+  if (tail > kLastTicket || (!tickets.empty() && tickets.back() >= tail) ||
+      segment_of(tail) - segment_of(head) > kMostSegments ||
+      std::adjacent_find(tickets.begin(), tickets.end(), ascends) != tickets.end()) {
+    return Error{ErrorCode::kDamaged,
+                 fmt::format("the line of room {} has impossible tickets", room.value)};
+  }
+  const Error full{ErrorCode::kExhausted,
+                   fmt::format("no memory for the line of room {}", room.value)};
+  if (tail == 0) {
+    return {};
+  }
+  if (!make_directory()) {
+    return full;
+  }
+  LineDir& d = *dir();
+  store_relaxed(d.head, head);
+  store_release(d.tail, tail);
+  std::size_t next = 0;
+  for (u64 no = segment_of(head); head < tail && no <= segment_of(tail - 1); ++no) {
+    if (!make_segment(no)) {
+      return full;
+    }
+    LineSegment& s = *segment(no);
+    for (; next < tickets.size() && segment_of(tickets[next]) == no; ++next) {
+      const u32 place = place_of(tickets[next]);
+      s.bits[place / 64] |= u64{1} << place % 64;
+    }
+    recount(no);
+  }
+  return {};
+}
+
 Status Line::Parts::adopt() {
   const u32 number = desc.line.object;
   if (number == 0) {

@@ -48,6 +48,7 @@ class Line {
   Line& operator=(Line&&) = delete;
 
  private:
+  friend class SnapshotLoader;
   friend class Writer;
   friend class Together;
   struct Parts;

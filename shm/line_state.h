@@ -1,4 +1,5 @@
-// What Line, Writer and Together share. Included by line.cc, writer_rooms.cc and table.cc alone.
+// What Line, Writer, Together and SnapshotLoader share. Included by line.cc, writer_rooms.cc,
+// table.cc and snapshot_load.cc alone.
 #pragma once
 
 #include <vector>
@@ -47,6 +48,10 @@ struct Line::Parts {
   u64 first_from(u64 ticket) const;  // that waits; tail = none
   void move_head();
   void recount(u64 segment_no);
+
+  // An empty line becomes one in which these wait, in ascending order, and `tail` comes next.
+  // kDamaged: they span too much, or are not in order.
+  Status fill(std::span<const u64> tickets, u64 tail);
 
   // After a kill. kDamaged: what is there contradicts itself.
   Status adopt();

@@ -552,7 +552,7 @@ bool Reader::scan(const TableInfo& table, Scan& scan, u32 max_slots,
   const u32 batch = std::min(kScanBatch, static_cast<u32>(copies.size()) / words);
   const auto show = [&](const u64* copy, u32 slot) {
     const EntryView entry(&table.definition, &table.geometry, copy, slot);
-    return !entry.live() || entry.expired(now_tick) || visit(entry);
+    return !entry.live() || (!scan.expired_too && entry.expired(now_tick)) || visit(entry);
   };
   const u64 high = s.high_water(table);
   for (u32 n = 0; n < max_slots && scan.next < high;) {

@@ -93,8 +93,9 @@ struct RoomInfo {
 
 // State of one scan, also usable as a page cursor: `next` survives restarts of the reader.
 struct Scan {
-  u32 next = 0;           // first slot not looked at
-  std::vector<u32> busy;  // to be visited again at the end
+  u32 next = 0;              // first slot not looked at
+  std::vector<u32> busy;     // to be visited again at the end
+  bool expired_too = false;  // also entries whose life is over
 };
 
 class Reader {
@@ -161,9 +162,9 @@ class Reader {
   // The slot a feed record names. kAbsent when it is free or expired.
   Lookup read_slot(const TableInfo& table, u32 slot, SlotCopy& copy, EntryView& out);
 
-  // Visits at most `max_slots` slots from scan.next on and calls `visit` for each live, unexpired
-  // entry; true when done. The view is valid during the call only. `visit` returns false to stop
-  // early (scan.next then stands behind the entry).
+  // Visits at most `max_slots` slots from scan.next on and calls `visit` for each live entry
+  // (unexpired, unless scan says otherwise); true when done. The view is valid during the call
+  // only. `visit` returns false to stop early (scan.next then stands behind the entry).
   bool scan(const TableInfo& table, Scan& scan, u32 max_slots,
             const std::function<bool(const EntryView&)>& visit);
 
@@ -175,6 +176,7 @@ class Reader {
   u64 feed_lag(const FeedCursor& cursor) const;
 
  private:
+  friend class SnapshotWriter;
   friend class Verifier;
   struct State;
   explicit Reader(std::unique_ptr<State> state);

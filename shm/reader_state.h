@@ -1,4 +1,5 @@
-// What Reader and the verifier share. Included by reader.cc and verify.cc alone.
+// What Reader, the verifier and snapshots share. Included by reader*.cc, verify*.cc and snapshot.cc
+// alone.
 #pragma once
 
 #include <optional>

@@ -113,6 +113,7 @@ class Table {
   Table& operator=(Table&&) = delete;
 
  private:
+  friend class SnapshotLoader;
   friend class Writer;
   friend class Together;
   struct Parts;

@@ -11,6 +11,7 @@
 
 #include "shm/intent.h"
 #include "shm/seqlock.h"
+#include "shm/snapshot_load.h"
 #include "shm/writer_state.h"
 
 namespace lineq::shm {
@@ -195,8 +196,9 @@ std::string unusable(const Object& root) {
   if (h.abi_hash != abi_hash()) {
     return fmt::format("ABI hash {:016x}, this program has {:016x}", h.abi_hash, abi_hash());
   }
-  const u64 now = monotonic_ms();
-  if (h.created_monotonic_ms > now || h.created_monotonic_ms + h.heartbeat_ms > now + 1000) {
+  // A segment made from a snapshot was created before this boot as well: differences, not values.
+  const u64 age = monotonic_ms() - h.created_monotonic_ms;
+  if (static_cast<i64>(age) < 0 || h.heartbeat_ms > age + 1000) {
     return "from before the last boot";
   }
   if (h.objects_high > kMaxObjects || h.tables_high > kMaxTables || h.peers_high > kMaxPeers ||
@@ -255,9 +257,8 @@ Status Writer::create() {
   h.dictionary.object = s.layout->objects[*dict_dir].number;
   s.feed_object = feed.take();
   s.dictionary = std::make_unique<Dictionary>(h, dict.take());
+  s.feed = Feed(&h, reinterpret_cast<u64*>(s.feed_object.data()), h.feed_log2);
   h.epoch = 1;
-  crash_point();
-  store_release(h.magic, kMagic);  // pairs with load_acquire in Reader: all above is there
   return {};
 }
 
@@ -455,20 +456,56 @@ Result<std::unique_ptr<Writer>> Writer::attach(const WriterOptions& options) {
     }
     root = replaced.take();
   }
-  State& f = *writer->state_;
-  f.root = root.take();
-  f.layout = reinterpret_cast<RootLayout*>(f.root.data());
-  if (Status made = writer->create(); !made) {
-    remove_objects(options.instance, f.root);
-    Object::unlink(name);
+  const auto make = [&]() -> Status {
+    State& f = *writer->state_;
+    f.root = root.take();
+    f.layout = reinterpret_cast<RootLayout*>(f.root.data());
+    Status made = writer->create();
+    if (!made) {
+      remove_objects(options.instance, f.root);
+      Object::unlink(name);
+    }
+    return made;
+  };
+  if (Status made = make(); !made) {
     return made.error();
   }
-  f.attached_as = why.empty() ? Attach::kCreated : Attach::kReplaced;
-  f.attach_note =
-      why.empty()
-          ? fmt::format("segment {}: created", options.instance)
-          : fmt::format("segment {}: replaced by an empty one, the old one was not usable: {}",
-                        options.instance, why);
+  Restored restored;
+  for (const std::string& path : options.snapshots) {
+    SnapshotLoader loader(*writer, restored);
+    const Status loaded = loader.load(path);
+    if (loaded) {
+      break;
+    }
+    restored.rejected.push_back({path, loaded.error()});
+    if (!loader.begun()) {
+      continue;
+    }
+    // What was loaded of it goes.
+    Object half = std::move(writer->state_->root);
+    auto fresh = std::make_unique<State>();
+    fresh->options = options;
+    writer->state_->tables.clear();
+    writer->state_ = std::move(fresh);
+    root = retire(options.instance, half);
+    if (!root) {
+      return root.error();
+    }
+    if (Status made = make(); !made) {
+      return made.error();
+    }
+  }
+  State& f = *writer->state_;
+  const bool filled = !restored.path.empty();
+  f.restored = std::move(restored);
+  f.attached_as = filled        ? f.restored.clean ? Attach::kClean : Attach::kRecovered
+                  : why.empty() ? Attach::kCreated
+                                : Attach::kReplaced;
+  f.attach_note = fmt::format(
+      "segment {}: {}{}", options.instance, why.empty() ? "created" : "replaced by a new one",
+      why.empty() ? "" : fmt::format(", the old one was not usable: {}", why));
+  crash_point();
+  store_release(f.header().magic, kMagic);  // pairs with load_acquire in Reader: all above is there
   writer->go_live();
   return writer;
 }
@@ -535,6 +572,9 @@ Attach Writer::attached_as() const {
 }
 const std::string& Writer::attach_note() const {
   return state_->attach_note;
+}
+const Restored& Writer::restored() const {
+  return state_->restored;
 }
 SegmentMs Writer::now() const {
   return monotonic_ms() - state_->header().created_monotonic_ms;

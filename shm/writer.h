@@ -8,6 +8,7 @@
 //   writer->stop();                                          // clean stop: state kStopped
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@
 
 namespace lineq::shm {
 
+class SnapshotLoader;
+
 enum class WhenFull : u8 { kEvict, kRefuse };
 
 struct WriterOptions {
@@ -28,6 +31,31 @@ struct WriterOptions {
   u64 memory_limit = 0;  // bytes of all objects together, 0 = what /dev/shm has
   u32 feed_log2 = 22;    // 16..26
   WhenFull when_full = WhenFull::kEvict;
+  // Files a new segment is filled from, the best first; those that cannot be used are passed over.
+  // A segment that is there and whole is never touched by them. Nobody can open the segment before
+  // it is filled: a kill meanwhile leaves nothing that could be taken for all there was.
+  std::vector<std::string> snapshots{};
+  std::function<void()> progress{};  // once in a while, as long as that takes
+};
+
+// What became of WriterOptions::snapshots.
+struct Restored {
+  std::string path;    // empty: nothing was loaded
+  bool clean = false;  // made at a clean stop
+  u64 made_ms = 0;     // wall clock
+  u64 age_ms = 0;      // 0 also when the wall clock was set back
+  u64 took_ms = 0;
+  u64 bytes = 0;
+  u64 tables = 0;
+  u64 entries = 0;
+  u64 expired = 0;  // entries whose life was over by now
+  u64 refused = 0;  // ... for which there was no memory
+  u64 rooms = 0;
+  struct Rejected {
+    std::string path;
+    Error error;  // kNotFound: no such file
+  };
+  std::vector<Rejected> rejected;
 };
 
 // How the segment was found.
@@ -87,7 +115,9 @@ class Writer {
 
   Attach attached_as() const;
   const std::string& attach_note() const;  // one sentence for the log
-  SegmentMs now() const;                   // reads the clock: once a loop turn
+  // A restored segment counts as attached: kClean or kRecovered.
+  const Restored& restored() const;
+  SegmentMs now() const;  // reads the clock: once a loop turn
   void heartbeat(SegmentMs now);
   void stop();  // heartbeat, state kStopped; the segment stays
   // What the plain tables of the segment mean, in the daemon's numbers; 0 = nothing yet.
@@ -165,6 +195,7 @@ class Writer {
 
  private:
   friend class Line;
+  friend class SnapshotLoader;
   friend class Table;
   friend class Together;
   struct State;
@@ -184,6 +215,7 @@ class Writer {
   void publish_table(u16 no);
   void free_table(u16 no);
 
+  void put_room(RoomNo room, u32 id, const RoomSettings& settings);
   void write_rules(RoomNo room, const RoomDesc& rules);
   void tell_room(RoomNo room);
   Status adopt_rooms();

@@ -128,8 +128,18 @@ Result<RoomNo> Writer::add_room(const RoomSettings& settings, SegmentMs /*now*/)
     store_relaxed(words[i], 0);
   }
   crash_point();
-  write_rules(room, rules_of(settings, id + 1));
-  if (no == h.rooms_high) {
+  put_room(room, id + 1, settings);
+  tell_room(room);
+  return room;
+}
+
+// A record that is zero behind its rules becomes this room's.
+void Writer::put_room(RoomNo room, u32 id, const RoomSettings& settings) {
+  State& s = *state_;
+  RootHeader& h = s.header();
+  const u32 no = room.value;
+  write_rules(room, rules_of(settings, id));
+  if (no >= h.rooms_high) {
     store_release(h.rooms_high, no + 1);
     crash_point();
     s.lines.resize(no + 1);
@@ -138,8 +148,6 @@ Result<RoomNo> Writer::add_room(const RoomSettings& settings, SegmentMs /*now*/)
   const auto behind = std::find_if(s.rooms.begin(), s.rooms.end(),
                                    [&](RoomNo other) { return other.value > room.value; });
   s.rooms.insert(behind, room);
-  tell_room(room);
-  return room;
 }
 
 void Writer::set_room(RoomNo room, const RoomSettings& settings) {

@@ -1,4 +1,4 @@
-// What Writer and Table share. Writer thread only; included by writer.cc and table.cc alone.
+// What Writer, Table and SnapshotLoader share. Writer thread only; included by their sources alone.
 #pragma once
 
 #include <cstdlib>
@@ -31,6 +31,7 @@ struct Writer::State {
   Attach attached_as = Attach::kCreated;
   std::vector<PeerBefore> peers_before;
   std::string attach_note;
+  Restored restored;
 
   RootHeader& header() { return layout->header; }
 
