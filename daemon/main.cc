@@ -198,7 +198,10 @@ Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, contro
                                                          const cli::Settings& settings) {
   Result<std::unique_ptr<net::ControlServer>> server = net::ControlServer::listen(
       loop,
-      {.path = settings.control, .mode = settings.control_mode, .group = settings.control_group},
+      {.path = settings.control,
+       .mode = settings.control_mode,
+       .group = settings.control_group,
+       .stranger = [&](const control::Caller& caller) { return handler.stranger(caller); }},
       [&](std::string_view line, const control::Caller& caller, const auto& reply) {
         handler.answer(line, caller, loop.now(), reply);
       });

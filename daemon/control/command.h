@@ -61,7 +61,7 @@ enum class CommandKind : u8 {
   kSetEntry,
   kClearTable,
   kLogLevel,
-  kShutdown,
+  kShutdown,  // the last one
 };
 
 std::string_view command_name(CommandKind kind);

@@ -283,8 +283,11 @@ void Handler::answer(std::string_view line, const Caller& caller, SegmentMs now,
     return reply(answer_json(no(command.error())));
   }
   if (!policy_.allows(caller, command->kind)) {
-    cli::log_warning("control: {} (uid {}) may not {}", caller.user, caller.uid,
-                     command_name(command->kind));
+    if (const auto hidden = refusals_.admit(caller.user, now)) {
+      const std::string more = *hidden == 0 ? "" : fmt::format(" ({} more before)", *hidden);
+      cli::log_warning("control: {} (uid {}) may not {}{}", caller.user, caller.uid,
+                       command_name(command->kind), more);
+    }
     return reply(answer_json(no(
         AnswerCode::kDenied,
         fmt::format("{} (uid {}) may not do that: {} takes root, group lineq-admin{} or an entry "

@@ -17,6 +17,7 @@
 #include "daemon/control/policy.h"
 #include "daemon/control/state_dir.h"
 #include "daemon/engine/waiting_room.h"
+#include "tools/cli/log.h"
 
 namespace lineq::control {
 
@@ -46,6 +47,7 @@ class Handler {
   // SIGHUP. How many rooms were made or changed.
   std::size_t reload(const std::vector<cli::RoomSettings>& configured, bool implied, SegmentMs now);
   void set_policy(Policy policy) { policy_ = std::move(policy); }
+  bool stranger(const Caller& caller) const { return policy_.stranger(caller); }
 
   // One line to answer one line; both without their ends. `reply` is called once, now or in a
   // later turn.
@@ -88,6 +90,7 @@ class Handler {
 
   HandlerOptions options_;
   Policy policy_;
+  cli::LogLimit refusals_;
   engine::RoomControl* rooms_;
   std::vector<cli::RoomSettings> configured_;  // what the configuration says
   std::string implied_;  // name of the room that is there only so that there is one

@@ -52,4 +52,13 @@ bool Policy::allows(const Caller& caller, CommandKind kind) const {
   });
 }
 
+bool Policy::stranger(const Caller& caller) const {
+  for (u32 kind = 0; kind <= static_cast<u32>(CommandKind::kShutdown); ++kind) {
+    if (allows(caller, static_cast<CommandKind>(kind))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace lineq::control

@@ -32,6 +32,8 @@ class Policy {
   static Groups standard_groups();
 
   bool allows(const Caller& caller, CommandKind kind) const;
+  // May do nothing at all.
+  bool stranger(const Caller& caller) const;
 
  private:
   u32 own_uid_;

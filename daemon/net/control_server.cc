@@ -127,6 +127,7 @@ struct ControlServer::Client {
   ControlServer* server = nullptr;
   u64 number = 0;
   control::Caller caller;
+  bool stranger = false;
   std::string in;
   bool reading = false;
   bool waiting = false;  // for the reply to its last line
@@ -218,16 +219,20 @@ void ControlServer::accept() {
                 reinterpret_cast<uv_stream_t*>(&client.pipe)) != 0) {
     return end(client);
   }
-  if (clients_.size() > options_.max_clients) {
+  uv_os_fd_t fd = -1;
+  uv_fileno(reinterpret_cast<const uv_handle_t*>(&client.pipe), &fd);
+  client.caller = caller_of(fd);
+  client.stranger = options_.stranger && options_.stranger(client.caller);
+  const auto strangers =
+      std::count_if(clients_.begin(), clients_.end(), [](const auto& c) { return c->stranger; });
+  if (clients_.size() > options_.max_clients ||
+      (client.stranger && static_cast<std::size_t>(strangers) > options_.max_strangers)) {
     client.ending = true;
     return write(
         client,
         control::answer_json(
             {control::AnswerCode::kFailed, "too many connections to the control socket", {}, {}}));
   }
-  uv_os_fd_t fd = -1;
-  uv_fileno(reinterpret_cast<const uv_handle_t*>(&client.pipe), &fd);
-  client.caller = caller_of(fd);
   watch(client);
 }
 

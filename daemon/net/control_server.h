@@ -25,6 +25,10 @@ struct ControlOptions {
   u32 mode = 0660;         // of the socket's file: who may connect; the policy says what for
   std::string group = {};  // ... its group, by name or number; empty: lineq-admin if it exists
   std::size_t max_clients = 128;
+  // Of these, so many may be ones who are there to be refused: a mode of 0666 lets anybody connect,
+  // and nobody shall keep the others out.
+  std::size_t max_strangers = 16;
+  std::function<bool(const control::Caller&)> stranger = {};
   std::size_t max_unread_bytes = std::size_t{1} << 20;  // then a client is not read from
   SegmentMs max_unread_ms = 30000;                      // ... and closed after so long
 };

@@ -255,6 +255,32 @@ TEST_F(ControlServerTest, TooManyClientsAreToldSo) {
   }
 }
 
+// Anybody may connect to a socket of mode 0666.
+TEST_F(ControlServerTest, StrangersKeepNobodyOut) {
+  std::atomic<int> others{0};
+  // The first three are strangers.
+  start({.path = {}, .max_clients = 4, .max_strangers = 2, .stranger = [&](const auto&) {
+           return ++others <= 3;
+         }});
+  const int a = connect_to(path_);
+  const int b = connect_to(path_);
+  const int c = connect_to(path_);
+  put(a, "x\n");
+  put(b, "x\n");
+  EXPECT_EQ(line_of(a), "1");  // they are heard, as they are to be told why they are refused
+  EXPECT_EQ(line_of(b), "1");
+  EXPECT_EQ(line_of(c),
+            R"({"ok":false,"code":"failed","error":"too many connections to the control socket"})");
+  EXPECT_EQ(line_of(c), "");
+  const int d = connect_to(path_);
+  put(d, "xy\n");
+  EXPECT_EQ(line_of(d), "2");
+  for (const int fd : {a, b, c, d}) {
+    ::close(fd);
+  }
+  stop();
+}
+
 TEST_F(ControlServerTest, ALineHasALimit) {
   start();
   const int fd = connect_to(path_);

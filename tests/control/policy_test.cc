@@ -42,6 +42,15 @@ TEST(PolicyTest, StrangersMayNothing) {
   EXPECT_FALSE(Policy(kOwn, {}, {}).allows(caller, CommandKind::kInfo));
 }
 
+TEST(PolicyTest, WhoMayOneThingIsNoStranger) {
+  const Policy p = policy({{"@ops", true, kOps, {"shutdown"}}, {"mute", false, 1003, {}}});
+  EXPECT_TRUE(p.stranger({1000, {5}, "eve"}));
+  EXPECT_TRUE(p.stranger({1003, {kAdmins}, "mute"}));
+  EXPECT_FALSE(p.stranger({1000, {5, kOps}, "olga"}));
+  EXPECT_FALSE(p.stranger({1000, {5, kAsking}, "otto"}));
+  EXPECT_FALSE(p.stranger({0, {}, "root"}));
+}
+
 TEST(PolicyTest, ANamedUserMayWhatIsListedAndNothingElse) {
   const Policy p = policy({{"lineq-web", false, 1001, {"present", "ask", "set_entry"}}});
   const Caller web{1001, {kAdmins}, "lineq-web"};
