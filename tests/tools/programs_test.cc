@@ -188,7 +188,7 @@ TEST(ManualTest, MandocHasNothingToSay) {
   if (::access("/usr/bin/mandoc", X_OK) != 0) {
     GTEST_SKIP() << "mandoc is not here";
   }
-  std::vector<std::string> pages{"lineq.cfg.5"};
+  std::vector<std::string> pages{"lineq.cfg.5", "lineq.7"};
   for (const Program& program : programs()) {
     pages.push_back(program.page);
   }
