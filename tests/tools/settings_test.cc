@@ -75,7 +75,7 @@ TEST_F(SettingsTest, WithoutAFileTheDefaultsHold) {
 TEST_F(SettingsTest, TheOriginalsFileIsUnderstood) {
   write(R"({
     "tcp_host": "10.0.0.1", "TCP_PORT": "10000", "web_port": 9090, "Service_Mode": "agg",
-    "peer_name": "lineQ",
+    "service_name": "lineQ",
     "vwr_inactivity_duration": 5,
     "routes": {"shop": {"vwr_active_users": 20, "path": "/"}}, "target_port": "8080"
   })");
