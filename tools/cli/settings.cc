@@ -247,228 +247,195 @@ bool set_users(Settings& s, std::string_view v) {
   s.total_users_given = true;
   return number(v, 1, 100'000'000, s.total_users);
 }
+constexpr std::string_view kPeerName = "1 to 128 printable characters without blanks";
+bool set_peer_name(Settings& s, std::string_view v) {
+  s.peer_name = v;
+  return clean(v, 128);
+}
+
 std::string shown_elsewhere(const Settings&) {
   return {};
 }
 
 // The file's keys tcp_host .. service_mode, target_port and vwr_*, and SERVICE_*, are those of the
 // original LineQ.
-constexpr auto
-    kRows =
-        std::to_array<Row>(
-            {
-                {"instance", "LINEQ_INSTANCE", "instance", 'n', "NAME", "default",
-                 "1 to 64 of A-Z a-z 0-9 _ . -",
-                 "which LineQ: names the segment and the control socket", kD | kW | kT, false,
-                 [](Settings& s, std::string_view v) {
-                   s.instance = v;
-                   return instance_name(v);
-                 },
-                 [](const Settings& s) { return s.instance; }},
-                {"control", "LINEQ_CONTROL", "control", 0, "PATH", "/run/lineq/INSTANCE.sock",
-                 "an absolute path of at most 107 bytes",
-                 "control socket; the owner of its directory owns the segment", kD | kW | kT, false,
-                 [](Settings& s, std::string_view v) {
-                   s.control = v;
-                   s.control_given = true;
-                   return absolute_path(v, kLongestUnixPath);
-                 },
-                 [](const Settings& s) { return s.control; }},
-                {"control_mode", "LINEQ_CONTROL_MODE", "control-mode", 0, "MODE", "0660",
-                 "0600, 0660 or 0666",
-                 "who may connect to the control socket; what for, is another question "
-                 "(control_access)",
-                 kD, false,
-                 [](Settings& s, std::string_view v) {
-                   return word(kControlModes, v, s.control_mode);
-                 },
-                 [](const Settings& s) { return text_of(kControlModes, s.control_mode); }},
-                {"control_group", "LINEQ_CONTROL_GROUP", "control-group", 0, "GROUP",
-                 "lineq-admin, if there is one", "a group's name or number, 1 to 32 characters",
-                 "group of the control socket", kD, false,
-                 [](Settings& s, std::string_view v) {
-                   s.control_group = v;
-                   return clean(v, 32);
-                 },
-                 [](const Settings& s) { return s.control_group; }},
-                {"state_dir", "LINEQ_STATE_DIR", "state-dir", 0, "PATH", "/var/lib/lineq",
-                 "an absolute path",
-                 "where rooms made while running and the log of changes are kept", kD, false,
-                 [](Settings& s, std::string_view v) {
-                   s.state_dir = v;
-                   s.state_dir_given = true;
-                   return absolute_path(v, kLongestPath);
-                 },
-                 [](const Settings& s) { return s.state_dir; }},
-                {"admin_token_file", "LINEQ_ADMIN_TOKEN_FILE", "admin-token-file", 0, "PATH",
-                 "/etc/lineq/admin.token", "an absolute path",
-                 "token that changes of rooms over HTTP need", kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.admin_token_file = v;
-                   return absolute_path(v, kLongestPath);
-                 },
-                 [](const Settings& s) { return s.admin_token_file; }},
-                {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", 0, "HOST", "localhost",
-                 "a host name, an address, or unix@/PATH", "where HAProxys connect", kD | kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.tcp_host = v;
-                   return host_name(v) || unix_path(v).has_value();
-                 },
-                 [](const Settings& s) { return s.tcp_host; }},
-                {"tcp_port", "SERVICE_TCP_PORT", "tcp-port", 0, "PORT", "11111",
-                 "a port, 1 to 65535", "port for HAProxys' peers connections", kD | kW, true,
-                 [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.tcp_port); },
-                 [](const Settings& s) { return std::to_string(s.tcp_port); }},
-                {"web_host", "SERVICE_WEB_HOST", "web-host", 0, "HOST", "localhost",
-                 "a host name, an address, or unix@/PATH", "where lineq-web listens", kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.web_host = v;
-                   return host_name(v) || unix_path(v).has_value();
-                 },
-                 [](const Settings& s) { return s.web_host; }},
-                {"web_port", "SERVICE_WEB_PORT", "web-port", 0,
-                 "PORT", "8060", "a port, 1 to 65535", "port of lineq-web", kW, true,
-                 [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.web_port); },
-                 [](const Settings& s) { return std::to_string(s.web_port); }},
-                {"admin_host", "LINEQ_ADMIN_HOST", "admin-host", 0,
-                 "HOST", "with the waiting rooms", "a host name, an address, or unix@/PATH",
-                 "where lineq-web answers status page, tables, metrics and API, and nowhere else",
-                 kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.admin_host = v;
-                   return host_name(v) || unix_path(v).has_value();
-                 },
-                 [](const Settings& s) { return s.admin_host; }},
-                {"admin_port", "LINEQ_ADMIN_PORT", "admin-port", 0,
-                 "PORT", "8061", "a port, 1 to 65535", "port of admin_host", kW, true,
-                 [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.admin_port); },
-                 [](const Settings& s) { return std::to_string(s.admin_port); }},
-                {"web_max_connections", "LINEQ_WEB_MAX_CONNECTIONS", "web-max-connections", 0,
-                 "N", "what the descriptors allow",
-                 "a number of connections; 0 = what the descriptors allow",
-                 "most clients of lineq-web at a time", kW, true,
-                 [](Settings& s, std::string_view v) {
-                   return number(v, 0, 1000000, s.web_max_connections);
-                 },
-                 [](const Settings& s) { return std::to_string(s.web_max_connections); }},
-                {"web_max_per_address", "LINEQ_WEB_MAX_PER_ADDRESS", "web-max-per-address", 0,
-                 "N", "15/16 of them", "a number of connections; 0 = 15/16 of web_max_connections",
-                 "most of these from one address", kW, true,
-                 [](Settings& s, std::string_view v) {
-                   return number(v, 0, 1000000, s.web_max_per_address);
-                 },
-                 [](const Settings& s) { return std::to_string(s.web_max_per_address); }},
-                {kModeKey, "SERVICE_MODE", "mode", 0, "MODE", "agg", "agg, acc or vwr",
-                 "what to do with the tables", kD, false,
-                 [](Settings& s, std::string_view v) { return word(kModes, v, s.mode); },
-                 [](const Settings& s) { return text_of(kModes, s.mode); }},
-                {"target_port", "SERVICE_TARGET_PORT", "target-port", 0, "PORT", "80",
-                 "a port, 1 to 65535",
-                 "mode vwr: port of the site, for the configuration that -c writes", kD, true,
-                 [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.target_port); },
-                 [](const Settings& s) { return std::to_string(s.target_port); }},
-                {"vwr_room_table", "SERVICE_VWR_ROOM_TABLE", "room-table", 0,
-                 "TABLE", "room", kTableName, "mode vwr: HAProxy's table of rooms", kD | kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.room_table = v;
-                   return clean(v, kLongestTableName);
-                 },
-                 [](const Settings& s) { return s.room_table; }},
-                {"vwr_users_table", "SERVICE_VWR_USERS_TABLE", "users-table", 0,
-                 "TABLE", "timestamps; with a file that says service_mode vwr: user",
-                 kTableName, "mode vwr: HAProxy's table of visitors", kD | kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.users_table = v;
-                   return clean(v, kLongestTableName);
-                 },
-                 [](const Settings& s) { return s.users_table; }},
-                {"vwr_session_duration", "SERVICE_VWR_SESSION_DURATION", "session-duration", 0,
-                 "MINUTES", "1", kMinutes,
-                 "mode vwr: a visitor may be idle for so long, where a room does not say", kD | kW,
-                 true, [](Settings& s, std::string_view v) { return minutes(v, s.session_ms); },
-                 [](const Settings& s) { return minutes_text(s.session_ms); }},
-                {"vwr_total_users", "SERVICE_VWR_TOTAL_USERS", "total-users", 0, "N", "1",
-                 kUsers, "mode vwr: most visitors on the site at a time, where a room does not say",
-                 kD, true, set_users,
-                 [](const Settings& s) { return std::to_string(s.total_users); }},
-                // Other names of these two and of peer_name in versions of the original.
-                {"service_name", nullptr, "", 0,
-                 "", "", "1 to 128 printable characters without blanks", "", kD | kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.peer_name = v;
-                   return clean(v, 128);
-                 },
-                 shown_elsewhere},
-                {"vwr_inactivity_duration", nullptr, "", 0, "", "", kMinutes, "", kD | kW, true,
-                 [](Settings& s, std::string_view v) { return minutes(v, s.session_ms); },
-                 shown_elsewhere},
-                {"vwr_active_users", "SERVICE_VWR_TOTAL_ACTIVE_USERS", "", 0, "", "", kUsers, "",
-                 kD, true, set_users, shown_elsewhere},
-                {"peer_name", "LINEQ_PEER_NAME", "peer-name", 0, "NAME", "lineq",
-                 "1 to 128 printable characters without blanks",
-                 "our name in HAProxy's peers section", kD | kW, false,
-                 [](Settings& s, std::string_view v) {
-                   s.peer_name = v;
-                   return clean(v, 128);
-                 },
-                 [](const Settings& s) { return s.peer_name; }},
-                {"max_message_bytes", "LINEQ_MAX_MESSAGE_BYTES", "max-message-bytes", 0, "BYTES",
-                 "65536", "16384 to 16777216", "largest peers message accepted", kD, true,
-                 [](Settings& s, std::string_view v) {
-                   return number(v, 16384, 16777216, s.max_message_bytes);
-                 },
-                 [](const Settings& s) { return std::to_string(s.max_message_bytes); }},
-                {"memory_limit", "LINEQ_MEMORY_LIMIT", "memory-limit", 0, "BYTES", "0",
-                 "a number of bytes, or with k, m or g; 0 = none",
-                 "most memory the segment may take", kD, true,
-                 [](Settings& s, std::string_view v) { return bytes(v, s.memory_limit_bytes); },
-                 [](const Settings& s) { return std::to_string(s.memory_limit_bytes); }},
-                {"feed_log2", "LINEQ_FEED_LOG2", "feed-log2", 0, "N", "22", "16 to 26",
-                 "size of the change ring: 2^N records of 8 bytes", kD, true,
-                 [](Settings& s, std::string_view v) { return number(v, 16, 26, s.feed_log2); },
-                 [](const Settings& s) { return std::to_string(s.feed_log2); }},
-                {"silent_peer_ms", "LINEQ_SILENT_PEER_MS", "silent-peer-ms", 0, "MS", "10000",
-                 "5000 to 3600000", "close a HAProxy that has been silent for so long", kD, true,
-                 [](Settings& s, std::string_view v) {
-                   return number(v, 5000, 3600000, s.silent_peer_ms);
-                 },
-                 [](const Settings& s) { return std::to_string(s.silent_peer_ms); }},
-                {"full_table", "LINEQ_FULL_TABLE", "full-table", 0, "POLICY", "evict",
-                 "evict or refuse", "a new key in a full table: evict the oldest, or refuse it", kD,
-                 false,
-                 [](Settings& s, std::string_view v) { return word(kFullTable, v, s.full_table); },
-                 [](const Settings& s) { return text_of(kFullTable, s.full_table); }},
-                {"aggregate_interval_ms", "LINEQ_AGGREGATE_INTERVAL_MS", "aggregate-interval-ms", 0,
-                 "MS", "50", "0 to 60000", "mode acc: send at most one sum per key in so long", kD,
-                 true,
-                 [](Settings& s, std::string_view v) {
-                   return number(v, 0, 60000, s.aggregate_interval_ms);
-                 },
-                 [](const Settings& s) { return std::to_string(s.aggregate_interval_ms); }},
-                {"ledger_expire", "LINEQ_LEDGER_EXPIRE", "ledger-expire", 0, "TIME", "0",
-                 "0 (for ever), or a time like 30m, 12h or 7d, at most 24d",
-                 "mode acc: drop totals that have not grown for so long", kD, false,
-                 [](Settings& s, std::string_view v) {
-                   return duration(v, 24 * kUnits[0].ms, s.ledger_expire_ms);
-                 },
-                 [](const Settings& s) { return duration_text(s.ledger_expire_ms); }},
-                {"shm_owner", "LINEQ_SHM_OWNER", "shm-owner", 0, "USER",
-                 "owner of the control socket's directory", "a user name or a uid",
-                 "user whose segment is trusted", kW | kT, true,
-                 [](Settings& s, std::string_view v) { return owner(v, s.shm_owner); },
-                 [](const Settings& s) {
-                   return s.shm_owner ? std::to_string(*s.shm_owner) : std::string();
-                 }},
-                {"log_level", "LINEQ_LOG_LEVEL", "log-level", 0, "LEVEL", "info",
-                 "err, warning, notice, info or debug", "least important line that is logged",
-                 kD | kW, false,
-                 [](Settings& s, std::string_view v) { return word(kLevels, v, s.log_level); },
-                 [](const Settings& s) { return text_of(kLevels, s.log_level); }},
-                {"log", "LINEQ_LOG", "log", 0, "TARGET", "stderr",
-                 "stderr, syslog, or syslog:local0 to syslog:local7", "where log lines go", kD | kW,
-                 false, [](Settings& s, std::string_view v) { return log_destination(v, s.log); },
-                 [](const Settings& s) { return log_destination_text(s.log); }},
-            });
+constexpr auto kRows = std::to_array<Row>({
+    {"instance", "LINEQ_INSTANCE", "instance", 'n', "NAME", "default",
+     "1 to 64 of A-Z a-z 0-9 _ . -", "which LineQ: names the segment and the control socket",
+     kD | kW | kT, false,
+     [](Settings& s, std::string_view v) {
+       s.instance = v;
+       return instance_name(v);
+     },
+     [](const Settings& s) { return s.instance; }},
+    {"control", "LINEQ_CONTROL", "control", 0, "PATH", "/run/lineq/INSTANCE.sock",
+     "an absolute path of at most 107 bytes",
+     "control socket; the owner of its directory owns the segment", kD | kW | kT, false,
+     [](Settings& s, std::string_view v) {
+       s.control = v;
+       s.control_given = true;
+       return absolute_path(v, kLongestUnixPath);
+     },
+     [](const Settings& s) { return s.control; }},
+    {"control_mode", "LINEQ_CONTROL_MODE", "control-mode", 0, "MODE", "0660", "0600, 0660 or 0666",
+     "who may connect to the control socket; what for, is another question (control_access)", kD,
+     false, [](Settings& s, std::string_view v) { return word(kControlModes, v, s.control_mode); },
+     [](const Settings& s) { return text_of(kControlModes, s.control_mode); }},
+    {"control_group", "LINEQ_CONTROL_GROUP", "control-group", 0, "GROUP",
+     "lineq-admin, if there is one", "a group's name or number, 1 to 32 characters",
+     "group of the control socket", kD, false,
+     [](Settings& s, std::string_view v) {
+       s.control_group = v;
+       return clean(v, 32);
+     },
+     [](const Settings& s) { return s.control_group; }},
+    {"state_dir", "LINEQ_STATE_DIR", "state-dir", 0, "PATH", "/var/lib/lineq", "an absolute path",
+     "where rooms made while running and the log of changes are kept", kD, false,
+     [](Settings& s, std::string_view v) {
+       s.state_dir = v;
+       s.state_dir_given = true;
+       return absolute_path(v, kLongestPath);
+     },
+     [](const Settings& s) { return s.state_dir; }},
+    {"admin_token_file", "LINEQ_ADMIN_TOKEN_FILE", "admin-token-file", 0, "PATH",
+     "/etc/lineq/admin.token", "an absolute path", "token that changes of rooms over HTTP need", kW,
+     false,
+     [](Settings& s, std::string_view v) {
+       s.admin_token_file = v;
+       return absolute_path(v, kLongestPath);
+     },
+     [](const Settings& s) { return s.admin_token_file; }},
+    {"tcp_host", "SERVICE_TCP_HOST", "tcp-host", 0, "HOST", "localhost",
+     "a host name, an address, or unix@/PATH", "where HAProxys connect", kD | kW, false,
+     [](Settings& s, std::string_view v) {
+       s.tcp_host = v;
+       return host_name(v) || unix_path(v).has_value();
+     },
+     [](const Settings& s) { return s.tcp_host; }},
+    {"tcp_port", "SERVICE_TCP_PORT", "tcp-port", 0, "PORT", "11111", "a port, 1 to 65535",
+     "port for HAProxys' peers connections", kD | kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.tcp_port); },
+     [](const Settings& s) { return std::to_string(s.tcp_port); }},
+    {"web_host", "SERVICE_WEB_HOST", "web-host", 0, "HOST", "localhost",
+     "a host name, an address, or unix@/PATH", "where lineq-web listens", kW, false,
+     [](Settings& s, std::string_view v) {
+       s.web_host = v;
+       return host_name(v) || unix_path(v).has_value();
+     },
+     [](const Settings& s) { return s.web_host; }},
+    {"web_port", "SERVICE_WEB_PORT", "web-port", 0, "PORT", "8060", "a port, 1 to 65535",
+     "port of lineq-web", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.web_port); },
+     [](const Settings& s) { return std::to_string(s.web_port); }},
+    {"admin_host", "LINEQ_ADMIN_HOST", "admin-host", 0, "HOST", "with the waiting rooms",
+     "a host name, an address, or unix@/PATH",
+     "where lineq-web answers status page, tables, metrics and API, and nowhere else", kW, false,
+     [](Settings& s, std::string_view v) {
+       s.admin_host = v;
+       return host_name(v) || unix_path(v).has_value();
+     },
+     [](const Settings& s) { return s.admin_host; }},
+    {"admin_port", "LINEQ_ADMIN_PORT", "admin-port", 0, "PORT", "8061", "a port, 1 to 65535",
+     "port of admin_host", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.admin_port); },
+     [](const Settings& s) { return std::to_string(s.admin_port); }},
+    {"web_max_connections", "LINEQ_WEB_MAX_CONNECTIONS", "web-max-connections", 0, "N",
+     "what the descriptors allow", "a number of connections; 0 = what the descriptors allow",
+     "most clients of lineq-web at a time", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_connections); },
+     [](const Settings& s) { return std::to_string(s.web_max_connections); }},
+    {"web_max_per_address", "LINEQ_WEB_MAX_PER_ADDRESS", "web-max-per-address", 0, "N",
+     "15/16 of them", "a number of connections; 0 = 15/16 of web_max_connections",
+     "most of these from one address", kW, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 1000000, s.web_max_per_address); },
+     [](const Settings& s) { return std::to_string(s.web_max_per_address); }},
+    {kModeKey, "SERVICE_MODE", "mode", 0, "MODE", "agg", "agg, acc or vwr",
+     "what to do with the tables", kD, false,
+     [](Settings& s, std::string_view v) { return word(kModes, v, s.mode); },
+     [](const Settings& s) { return text_of(kModes, s.mode); }},
+    {"target_port", "SERVICE_TARGET_PORT", "target-port", 0, "PORT", "80", "a port, 1 to 65535",
+     "mode vwr: port of the site, for the configuration that -c writes", kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 1, 65535, s.target_port); },
+     [](const Settings& s) { return std::to_string(s.target_port); }},
+    {"vwr_room_table", "SERVICE_VWR_ROOM_TABLE", "room-table", 0, "TABLE", "room", kTableName,
+     "mode vwr: HAProxy's table of rooms", kD | kW, false,
+     [](Settings& s, std::string_view v) {
+       s.room_table = v;
+       return clean(v, kLongestTableName);
+     },
+     [](const Settings& s) { return s.room_table; }},
+    {"vwr_users_table", "SERVICE_VWR_USERS_TABLE", "users-table", 0, "TABLE",
+     "timestamps; with a file that says service_mode vwr: user", kTableName,
+     "mode vwr: HAProxy's table of visitors", kD | kW, false,
+     [](Settings& s, std::string_view v) {
+       s.users_table = v;
+       return clean(v, kLongestTableName);
+     },
+     [](const Settings& s) { return s.users_table; }},
+    {"vwr_session_duration", "SERVICE_VWR_SESSION_DURATION", "session-duration", 0, "MINUTES", "1",
+     kMinutes, "mode vwr: a visitor may be idle for so long, where a room does not say", kD | kW,
+     true, [](Settings& s, std::string_view v) { return minutes(v, s.session_ms); },
+     [](const Settings& s) { return minutes_text(s.session_ms); }},
+    {"vwr_total_users", "SERVICE_VWR_TOTAL_USERS", "total-users", 0, "N", "1", kUsers,
+     "mode vwr: most visitors on the site at a time, where a room does not say", kD, true,
+     set_users, [](const Settings& s) { return std::to_string(s.total_users); }},
+    // Other names of these two and of peer_name in versions of the original.
+    {"service_name", nullptr, "", 0, "", "", kPeerName, "", kD | kW, false, set_peer_name,
+     shown_elsewhere},
+    {"vwr_inactivity_duration", nullptr, "", 0, "", "", kMinutes, "", kD | kW, true,
+     [](Settings& s, std::string_view v) { return minutes(v, s.session_ms); }, shown_elsewhere},
+    {"vwr_active_users", "SERVICE_VWR_TOTAL_ACTIVE_USERS", "", 0, "", "", kUsers, "", kD, true,
+     set_users, shown_elsewhere},
+    {"peer_name", "LINEQ_PEER_NAME", "peer-name", 0, "NAME", "lineq", kPeerName,
+     "our name in HAProxy's peers section", kD | kW, false, set_peer_name,
+     [](const Settings& s) { return s.peer_name; }},
+    {"max_message_bytes", "LINEQ_MAX_MESSAGE_BYTES", "max-message-bytes", 0, "BYTES", "65536",
+     "16384 to 16777216", "largest peers message accepted", kD, true,
+     [](Settings& s, std::string_view v) {
+       return number(v, 16384, 16777216, s.max_message_bytes);
+     },
+     [](const Settings& s) { return std::to_string(s.max_message_bytes); }},
+    {"memory_limit", "LINEQ_MEMORY_LIMIT", "memory-limit", 0, "BYTES", "0",
+     "a number of bytes, or with k, m or g; 0 = none", "most memory the segment may take", kD, true,
+     [](Settings& s, std::string_view v) { return bytes(v, s.memory_limit_bytes); },
+     [](const Settings& s) { return std::to_string(s.memory_limit_bytes); }},
+    {"feed_log2", "LINEQ_FEED_LOG2", "feed-log2", 0, "N", "22", "16 to 26",
+     "size of the change ring: 2^N records of 8 bytes", kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 16, 26, s.feed_log2); },
+     [](const Settings& s) { return std::to_string(s.feed_log2); }},
+    {"silent_peer_ms", "LINEQ_SILENT_PEER_MS", "silent-peer-ms", 0, "MS", "10000",
+     "5000 to 3600000", "close a HAProxy that has been silent for so long", kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 5000, 3600000, s.silent_peer_ms); },
+     [](const Settings& s) { return std::to_string(s.silent_peer_ms); }},
+    {"full_table", "LINEQ_FULL_TABLE", "full-table", 0, "POLICY", "evict", "evict or refuse",
+     "a new key in a full table: evict the oldest, or refuse it", kD, false,
+     [](Settings& s, std::string_view v) { return word(kFullTable, v, s.full_table); },
+     [](const Settings& s) { return text_of(kFullTable, s.full_table); }},
+    {"aggregate_interval_ms", "LINEQ_AGGREGATE_INTERVAL_MS", "aggregate-interval-ms", 0, "MS", "50",
+     "0 to 60000", "mode acc: send at most one sum per key in so long", kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 60000, s.aggregate_interval_ms); },
+     [](const Settings& s) { return std::to_string(s.aggregate_interval_ms); }},
+    {"ledger_expire", "LINEQ_LEDGER_EXPIRE", "ledger-expire", 0, "TIME", "0",
+     "0 (for ever), or a time like 30m, 12h or 7d, at most 24d",
+     "mode acc: drop totals that have not grown for so long", kD, false,
+     [](Settings& s, std::string_view v) {
+       return duration(v, 24 * kUnits[0].ms, s.ledger_expire_ms);
+     },
+     [](const Settings& s) { return duration_text(s.ledger_expire_ms); }},
+    {"shm_owner", "LINEQ_SHM_OWNER", "shm-owner", 0, "USER",
+     "owner of the control socket's directory", "a user name or a uid",
+     "user whose segment is trusted", kW | kT, true,
+     [](Settings& s, std::string_view v) { return owner(v, s.shm_owner); },
+     [](const Settings& s) { return s.shm_owner ? std::to_string(*s.shm_owner) : std::string(); }},
+    {"log_level", "LINEQ_LOG_LEVEL", "log-level", 0, "LEVEL", "info",
+     "err, warning, notice, info or debug", "least important line that is logged", kD | kW, false,
+     [](Settings& s, std::string_view v) { return word(kLevels, v, s.log_level); },
+     [](const Settings& s) { return text_of(kLevels, s.log_level); }},
+    {"log", "LINEQ_LOG", "log", 0, "TARGET", "stderr",
+     "stderr, syslog, or syslog:local0 to syslog:local7", "where log lines go", kD | kW, false,
+     [](Settings& s, std::string_view v) { return log_destination(v, s.log); },
+     [](const Settings& s) { return log_destination_text(s.log); }},
+});
 
 constexpr Option kConfigOption{"config", 'f', "FILE", "configuration file", kDefaultSettingsFile};
 
