@@ -12,6 +12,7 @@
 #include "daemon/net/control_server.h"
 #include "daemon/net/loop.h"
 #include "daemon/net/peer_net.h"
+#include "daemon/snapshots.h"
 #include "tools/cli/exit_codes.h"
 #include "tools/cli/hangup.h"
 #include "tools/cli/settings.h"
@@ -212,6 +213,11 @@ Result<std::unique_ptr<net::ControlServer>> open_control(net::Loop& loop, contro
   return server;
 }
 
+daemon::SnapshotOptions snapshot_options(const cli::Settings& settings) {
+  return {settings.instance, settings.state_dir, settings.state_dir_given,
+          settings.snapshot_seconds};
+}
+
 // SIGHUP: takes over what can change while running and says what cannot. What became of it.
 std::string reload(const cli::CommandLine& line, cli::Settings& settings, net::PeerNet& net,
                    control::Handler& handler, SegmentMs now) {
@@ -223,8 +229,7 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, net::P
   }
   const Result<bool> taken = net.reload(*fresh);
   if (!taken) {
-    std::string news =
-        "configuration and certificates kept as they were: " + taken.error().what;
+    std::string news = "configuration and certificates kept as they were: " + taken.error().what;
     cli::log_err("{}", news);
     return news;
   }
@@ -268,11 +273,14 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, net::P
 }
 
 int serve(const cli::CommandLine& line, cli::Settings settings) {
-  Result<std::unique_ptr<shm::Writer>> attached =
-      shm::Writer::attach({.instance = settings.instance,
-                           .memory_limit = settings.memory_limit_bytes,
-                           .feed_log2 = settings.feed_log2,
-                           .when_full = when_full(settings)});
+  cli::SystemdNotify systemd;
+  Result<std::unique_ptr<shm::Writer>> attached = shm::Writer::attach(
+      {.instance = settings.instance,
+       .memory_limit = settings.memory_limit_bytes,
+       .feed_log2 = settings.feed_log2,
+       .when_full = when_full(settings),
+       .snapshots = daemon::snapshots_to_load(snapshot_options(settings)),
+       .progress = [&] { systemd.still("loading a snapshot", monotonic_ms()); }});
   if (!attached) {
     const bool busy = attached.error().code == ErrorCode::kBusy;
     cli::log_err("{}", busy ? fmt::format("another lineqd runs on instance {}", settings.instance)
@@ -283,6 +291,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   cli::log_line(writer.attached_as() == shm::Attach::kReplaced ? cli::LogLevel::kWarning
                                                                : cli::LogLevel::kNotice,
                 "{}", fmt::make_format_args(writer.attach_note()));
+  daemon::tell_restored(writer.restored());
 
   engine::EngineOptions options;
   options.mode = mode_of(settings);
@@ -300,7 +309,6 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   options.waiting_room = waiting_room_options(settings, writer, kept);
   engine::Engine engine(writer, options, writer.now());
 
-  cli::SystemdNotify systemd;
   net::Loop loop([&writer] { return writer.now(); });
   auto opened = net::PeerNet::open(loop, engine, settings);
   if (!opened) {
@@ -317,6 +325,8 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
     entries.run(command, now, done);
   };
   handling.stop = [&] { shutdown = true; };
+  daemon::Snapshots snapshots(writer, snapshot_options(settings));
+  handling.snapshots = [&] { return snapshots.info(); };
   control::Handler handler(std::move(handling), policy_of(settings), engine.rooms());
   handler.start(std::move(kept.rooms), settings.rooms, room_implied(settings), loop.now());
   auto control = open_control(loop, handler, settings);
@@ -353,6 +363,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
       (*control)->tick();
     }
     systemd.alive(loop.now());
+    snapshots.tick();
     if (shutdown) {
       stop();
     }
@@ -371,6 +382,11 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   cli::log_notice("{}", ready);
   systemd.ready(ready);
   loop.run();
+  // The lock is held and the heart beats: nobody else takes the segment, nobody thinks it hangs.
+  snapshots.stop([&] {
+    writer.heartbeat(writer.now());
+    systemd.still("writing the last snapshot", monotonic_ms());
+  });
   writer.stop();
   cli::log_notice("stopped");
   return cli::kExitFine;
@@ -411,6 +427,7 @@ int run(int argc, char** argv) {
     cli::log_warning("{}", warning);
   }
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a snapshot beyond the limit is an error like any other
   return serve(line, settings.take());
 }
 

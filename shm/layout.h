@@ -18,7 +18,7 @@
 namespace lineq::shm {
 
 inline constexpr u64 kMagic = 0x0100'0051'454e'494cULL;  // "LINEQ\0\0\1" in memory
-inline constexpr u32 kLayoutVersion = 3;
+inline constexpr u32 kLayoutVersion = 4;
 inline constexpr u64 kPage = 4096;
 
 inline constexpr u32 kMaxTables = 2048;      // parts and ledgers included

@@ -397,10 +397,11 @@ Answer Handler::log_level(const Command& command, const Caller& caller) {
 Answer Handler::info() const {
   return fine(fmt::format(
       R"({{"program":"lineqd","version":"{}","pid":{},"instance":{},"mode":"{}","rooms":{},)"
-      R"("state_dir":{},"log_level":"{}"}})",
+      R"("state_dir":{},"log_level":"{}"{}}})",
       LINEQ_VERSION, ::getpid(), quoted(options_.instance), options_.mode,
       rooms_ == nullptr ? 0 : rooms_->rooms().size(),
-      options_.state ? quoted(options_.state->path()) : "null", level_in_force()));
+      options_.state ? quoted(options_.state->path()) : "null", level_in_force(),
+      options_.snapshots ? R"(,"snapshots":)" + options_.snapshots() : ""));
 }
 
 Answer Handler::all_rooms(SegmentMs now) const {

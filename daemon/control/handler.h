@@ -32,7 +32,8 @@ struct HandlerOptions {
   // tables, peers, set_entry, clear_table: calls `done` once, now or in a later turn (entries.h).
   using Done = std::function<void(Answer answer)>;
   std::function<void(const Command& command, SegmentMs now, Done done)> entries;
-  std::function<void()> stop;  // soon, so that the answer still goes out
+  std::function<void()> stop;              // soon, so that the answer still goes out
+  std::function<std::string()> snapshots;  // for `info`: a JSON object
 };
 
 class Handler {

@@ -68,6 +68,7 @@ TEST_F(SettingsTest, WithoutAFileTheDefaultsHold) {
   EXPECT_EQ(s->memory_limit_bytes, 0U);
   EXPECT_EQ(s->feed_log2, 22U);
   EXPECT_EQ(s->silent_peer_ms, 10000U);
+  EXPECT_EQ(s->snapshot_seconds, 60U);
   EXPECT_EQ(s->full_table, FullTable::kEvict);
   EXPECT_TRUE(s->warnings.empty());
 }
@@ -155,6 +156,7 @@ constexpr std::array kSaid = std::to_array<Said>({
      "16387"},
     {"memory_limit", "LINEQ_MEMORY_LIMIT", "memory-limit", "1", "2", "3"},
     {"feed_log2", "LINEQ_FEED_LOG2", "feed-log2", "16", "17", "18"},
+    {"snapshot_seconds", "LINEQ_SNAPSHOT_SECONDS", "snapshot-seconds", "0", "1", "86400"},
     {"silent_peer_ms", "LINEQ_SILENT_PEER_MS", "silent-peer-ms", "5001", "5002", "5003"},
     {"full_table", "LINEQ_FULL_TABLE", "full-table", "\"refuse\"", "evict", "refuse"},
     {"aggregate_interval_ms", "LINEQ_AGGREGATE_INTERVAL_MS", "aggregate-interval-ms", "1", "2",

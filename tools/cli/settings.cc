@@ -290,13 +290,20 @@ constexpr auto kRows = std::to_array<Row>({
      },
      [](const Settings& s) { return s.control_group; }},
     {"state_dir", "LINEQ_STATE_DIR", "state-dir", 0, "PATH", "/var/lib/lineq", "an absolute path",
-     "where rooms made while running and the log of changes are kept", kD, false,
+     "where snapshots, rooms made while running and the log of changes are kept", kD, false,
      [](Settings& s, std::string_view v) {
        s.state_dir = v;
        s.state_dir_given = true;
        return absolute_path(v, kLongestPath);
      },
      [](const Settings& s) { return s.state_dir; }},
+    {"snapshot_seconds", "LINEQ_SNAPSHOT_SECONDS", "snapshot-seconds", 0, "N", "60", "0 to 86400",
+     "write a snapshot of all tables and rooms to state_dir so often, and at a clean stop, for "
+     "when "
+     "shared memory is empty after a reboot; 0: none is written, and none is loaded",
+     kD, true,
+     [](Settings& s, std::string_view v) { return number(v, 0, 86400, s.snapshot_seconds); },
+     [](const Settings& s) { return std::to_string(s.snapshot_seconds); }},
     {"admin_token_file", "LINEQ_ADMIN_TOKEN_FILE", "admin-token-file", 0, "PATH",
      "/etc/lineq/admin.token", "an absolute path", "token that changes of rooms over HTTP need", kW,
      false,

@@ -109,6 +109,7 @@ struct Settings {
   // Rooms made while running, and the log of what operators did; empty until loaded.
   std::string state_dir;
   bool state_dir_given = false;
+  u32 snapshot_seconds = 60;  // 0: none are written, and none is loaded
   std::string admin_token_file = "/etc/lineq/admin.token";  // of the room API
   std::string tcp_host = "localhost";
   u16 tcp_port = 11111;

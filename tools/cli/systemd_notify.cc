@@ -74,6 +74,13 @@ void SystemdNotify::stopping() const {
   send("STOPPING=1\nSTATUS=stopping");
 }
 
+void SystemdNotify::still(std::string_view status, u64 now_ms) {
+  if (now_ms - still_ms_ >= 1000) {
+    still_ms_ = now_ms;
+    send(fmt::format("EXTEND_TIMEOUT_USEC=60000000\nWATCHDOG=1\nSTATUS={}", status));
+  }
+}
+
 void SystemdNotify::alive(u64 now_ms) {
   if (every_ms_ != 0 && (!fed_ || now_ms - last_ms_ >= every_ms_)) {
     fed_ = true;

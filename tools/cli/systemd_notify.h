@@ -19,6 +19,8 @@ class SystemdNotify {
   void ready(std::string_view status) const;
   void reloading() const;  // ready() must follow
   void stopping() const;
+  // Starting or stopping goes on, and takes up to a minute more from now. As often as you like.
+  void still(std::string_view status, u64 now_ms);
   // Feeds the watchdog, if there is one and this is the process it wants to hear of: often enough
   // if called often enough. Any clock in milliseconds.
   void alive(u64 now_ms);
@@ -29,6 +31,7 @@ class SystemdNotify {
   int fd_ = -1;
   u64 every_ms_ = 0;  // 0 = no watchdog
   u64 last_ms_ = 0;
+  u64 still_ms_ = 0;
   bool fed_ = false;
 };
 
