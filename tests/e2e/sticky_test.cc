@@ -129,6 +129,7 @@ TEST_F(StickyTest, ARoomStaysOnItsServerWhenOnlyTheHaproxysStillKnowIt) {
   }
   ASSERT_EQ(world_.wait_same("rooms", kRooms), "") << world_.story();
   world_.kill_daemon();
+  world_.lineq.set("LINEQ_SNAPSHOT_SECONDS", "0");
   for (const std::string& object : world_.lineq.objects()) {  // as after a start of the machine
     ASSERT_EQ(std::remove(("/dev/shm/" + object).c_str()), 0) << object;
   }
