@@ -176,8 +176,7 @@ TEST_F(SnapshotE2eTest, EntriesComeBackAndTheirLivesWentOn) {
   ASSERT_TRUE(world.wait_sessions()) << world.trouble;
   EXPECT_TRUE(wait_until([&] {
     return world.at(1).show_table("lq/plain").value("k-7", "gpc0") == "2000";
-  })) << dump()
-      << world.story();
+  })) << world.story();
 }
 
 // Mode acc: totals, and what each HAProxy's next values are compared with.
