@@ -90,6 +90,15 @@ TEST_F(SystemdNotifyTest, FeedsTheWatchdogFromTheFirstMomentOn) {
   EXPECT_EQ(told().size(), 1U);
 }
 
+TEST_F(SystemdNotifyTest, LongStartsAndStopsAskForTimeOnceASecond) {
+  SystemdNotify systemd;
+  for (u64 now = 5000; now < 7000; now += 100) {
+    systemd.still("loading a snapshot", now);
+  }
+  EXPECT_EQ(told(), std::vector<std::string>(
+                        2, "EXTEND_TIMEOUT_USEC=60000000\nWATCHDOG=1\nSTATUS=loading a snapshot"));
+}
+
 TEST_F(SystemdNotifyTest, WithoutAWatchdogThereIsNothingToFeed) {
   SystemdNotify systemd;
   systemd.alive(1000);
