@@ -2,9 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <regex>
-#include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
