@@ -50,6 +50,12 @@ class MetricsTest : public PagesTest {
   http::Stats stats_;
 };
 
+TEST_F(MetricsTest, TimesAreInSeconds) {
+  writer_->set_counter(shm::DaemonCounter::snapshot_took_ms, 1500);
+  EXPECT_TRUE(has("lineq_daemon_snapshot_took_seconds 1.500"));
+  EXPECT_EQ(text().find("_ms"), std::string::npos);
+}
+
 TEST_F(MetricsTest, EverySeriesAppearsOnceBehindItsHelpAndType) {
   set(define("t", KeyType::kString, 20, {shm::kGpc0}), "k", {1});
   set(define("t", KeyType::kString, 30, {shm::kGpc0}), "k", {1});

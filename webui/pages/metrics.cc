@@ -69,8 +69,17 @@ void daemon(Exposition& out, const shm::Reader& reader) {
   out.sample({}, reader.segment_bytes());
   for (std::size_t i = 0; i < shm::kDaemonCounters.size(); ++i) {
     const shm::CounterInfo& info = shm::kDaemonCounters.at(i);
-    out.metric(counter_name("daemon", info), type_name(info.kind), info.help);
-    out.sample({}, reader.counter(static_cast<DaemonCounter>(i)));
+    const u64 value = reader.counter(static_cast<DaemonCounter>(i));
+    std::string name = counter_name("daemon", info);
+    // Prometheus wants base units.
+    if (constexpr std::string_view kMs = "_ms"; name.ends_with(kMs)) {
+      name.replace(name.size() - kMs.size(), kMs.size(), "_seconds");
+      out.metric(name, type_name(info.kind), info.help);
+      out.sample({}, seconds(value));
+      continue;
+    }
+    out.metric(name, type_name(info.kind), info.help);
+    out.sample({}, value);
   }
 }
 
