@@ -33,7 +33,7 @@ Error damaged(std::string what) {
 template <std::size_t N>
 void put_text(char (&to)[N], std::string_view text) {
   std::memset(to, 0, N);
-  std::memcpy(to, text.data(), std::min(text.size(), N - 1));
+  std::copy_n(text.begin(), std::min(text.size(), N - 1), to);
 }
 
 }  // namespace

@@ -111,8 +111,13 @@ TEST_P(SnapshotRoomsTest, NobodyLosesThePlaceWhenTheMachineStartsAnew) {
   std::string leaves = "a";
   for (const char* id : {"c", "d", "e", "f", "stranger"}) {
     EXPECT_EQ(asked(world, 1, id), "wait") << id;
-    EXPECT_EQ(asked(world, 0, leaves, "/?leave=1"), "shop");
-    ASSERT_TRUE(wait_until([&] { return inside(world, 1, id); })) << id << world.story();
+    // Where they were seen last: what two HAProxys say of one visitor within a moment may cross, so
+    // the site says it until it is heard. Who left and asks again queues behind all of these.
+    EXPECT_EQ(asked(world, 1, leaves, "/?leave=1"), "shop");
+    ASSERT_TRUE(wait_until([&] {
+      return inside(world, 1, id) || (asked(world, 1, leaves, "/?leave=1"), false);
+    })) << id
+        << world.story();
     leaves = id;
   }
   EXPECT_EQ(watch->most_places(), 2U);
