@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "shm/reader.h"
 #include "tests/e2e/rooms_world.h"
 
 namespace lineq::test {
@@ -182,6 +183,43 @@ TEST_F(SnapshotE2eTest, EntriesComeBackAndTheirLivesWentOn) {
   EXPECT_TRUE(wait_until([&] {
     return world.at(1).show_table("lq/plain").value("k-7", "gpc0") == "2000";
   })) << world.story();
+}
+
+TEST_F(SnapshotE2eTest, TroubleIsSaidOnceIsCountedAndKeepsNobodyFromWork) {
+  World world;
+  world.lineq.set("LINEQ_SNAPSHOT_SECONDS", "1");
+  ASSERT_TRUE(world.start_daemon()) << world.trouble;
+  const std::string state = world.lineq.file("state");
+  const auto newest = state + "/snapshot";
+  ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(newest + ".1"); })) << world.story();
+  std::filesystem::rename(state, state + ".away");
+  const auto counter = [&](shm::DaemonCounter which) {
+    const auto reader = shm::Reader::open({.directory = "", .instance = world.lineq.name()});
+    return reader ? reader->counter(which) : 0;
+  };
+  EXPECT_TRUE(wait_until([&] { return counter(shm::DaemonCounter::snapshots_failed) >= 2; }))
+      << world.story();
+  EXPECT_EQ(world.log_lines("snapshot: cannot write " + newest + ".new: No such file").size(), 1U)
+      << world.story();
+  EXPECT_TRUE(can_connect(world.lineq.tcp_port()));
+  std::filesystem::rename(state + ".away", state);
+  EXPECT_TRUE(wait_until([&] { return world.log_lines("snapshot: written again").size() == 1; }))
+      << world.story();
+  EXPECT_GE(counter(shm::DaemonCounter::snapshots_written), 2U);
+  EXPECT_GT(counter(shm::DaemonCounter::snapshot_unixtime), 1'700'000'000U);
+  EXPECT_EQ(counter(shm::DaemonCounter::snapshot_bytes), std::filesystem::file_size(newest));
+
+  EXPECT_EQ(world.daemon.stop(), 0);
+  for (const std::string& object : world.lineq.objects()) {
+    ASSERT_EQ(std::remove(("/dev/shm/" + object).c_str()), 0) << object;
+  }
+  std::filesystem::resize_file(newest, std::filesystem::file_size(newest) - 3);
+  ASSERT_TRUE(world.start_daemon()) << world.trouble;
+  EXPECT_EQ(world.log_lines("snapshot not loaded: " + newest + ": at byte ").size(), 1U)
+      << world.story();
+  EXPECT_EQ(world.log_lines("the file is now " + newest + ".damaged").size(), 1U);
+  EXPECT_TRUE(std::filesystem::exists(newest + ".damaged"));
+  EXPECT_EQ(world.log_lines("snapshot " + newest + ".1 loaded").size(), 1U) << world.story();
 }
 
 // Mode acc: totals, and what each HAProxy's next values are compared with.

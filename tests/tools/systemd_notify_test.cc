@@ -74,6 +74,16 @@ TEST_F(SystemdNotifyTest, AStatusIsOneLine) {
   EXPECT_EQ(told(), std::vector<std::string>{"READY=1\nSTATUS=wrong: 'a"});
 }
 
+TEST_F(SystemdNotifyTest, WhatTakesLongAsksForTimeOnceASecond) {
+  SystemdNotify systemd;
+  for (u64 now = 10'000; now < 12'500; now += 100) {
+    systemd.still("loading a snapshot", now);
+  }
+  const std::vector<std::string> told = this->told();
+  ASSERT_EQ(told.size(), 3U);
+  EXPECT_EQ(told[0], "EXTEND_TIMEOUT_USEC=60000000\nWATCHDOG=1\nSTATUS=loading a snapshot");
+}
+
 TEST_F(SystemdNotifyTest, FeedsTheWatchdogThreeTimesAnInterval) {
   ::setenv("WATCHDOG_USEC", "3000000", 1);
   SystemdNotify systemd;
