@@ -174,6 +174,24 @@ std::unique_ptr<RoomWatch> RoomsWorld::watch(std::string_view room) {
   return std::make_unique<RoomWatch>(lineq, std::string(room.empty() ? rooms.front().name : room));
 }
 
+std::string RoomsWorld::asked(std::size_t haproxy, const std::string& id, std::string_view path) {
+  const HttpAnswer answer =
+      http_get(at(haproxy).http_port(), std::string(path),
+               fmt::format("Host: shop.example\r\nCookie: lineq_shop={}\r\n", id));
+  return answer.status == 200 && answer.body == "shop\n" ? "shop"
+         : answer.status == 200                          ? "wait"
+                                                         : std::to_string(answer.status);
+}
+
+bool RoomsWorld::inside(std::size_t haproxy, const std::string& id) {
+  const std::string first = asked(haproxy, id);
+  return first == "shop" || (first == "303" && asked(haproxy, id) == "shop");
+}
+
+bool RoomsWorld::enters(std::size_t haproxy, const std::string& id) {
+  return wait_until([&] { return inside(haproxy, id); });
+}
+
 std::string RoomsWorld::trouble_with(const CrowdResult& result, const RoomWatch& watch,
                                      u32 capacity, u32 visitors) const {
   std::string said;

@@ -80,6 +80,13 @@ class RoomsWorld : public World {
   CrowdPlan plan(u32 visitors);  // to all HAProxys, host and path of the first room
   std::unique_ptr<RoomWatch> watch(std::string_view room = "");
 
+  // What visitor `id` of "shop.example" is shown: "shop", "wait" or a status.
+  std::string asked(std::size_t haproxy, const std::string& id, std::string_view path = "/");
+  // The same as a browser sees it, which follows the redirect of who may enter.
+  bool inside(std::size_t haproxy, const std::string& id);
+  // As a browser does, whose page may be shown for a moment: a free place is free within moments.
+  bool enters(std::size_t haproxy, const std::string& id);
+
   // What must be true of every crowd that was let through a room of `capacity`; "" or sentences.
   std::string trouble_with(const CrowdResult& result, const RoomWatch& watch, u32 capacity,
                            u32 visitors) const;

@@ -56,22 +56,7 @@ class SnapshotE2eTest : public testing::Test {
   }
 };
 
-class SnapshotRoomsTest : public SnapshotE2eTest, public testing::WithParamInterface<bool> {
- protected:
-  static std::string asked(RoomsWorld& world, std::size_t haproxy, const std::string& id,
-                           std::string_view path = "/") {
-    const HttpAnswer answer =
-        http_get(world.at(haproxy).http_port(), std::string(path),
-                 fmt::format("Host: shop.example\r\nCookie: lineq_shop={}\r\n", id));
-    return answer.status == 200 && answer.body == "shop\n" ? "shop"
-           : answer.status == 200                          ? "wait"
-                                                           : std::to_string(answer.status);
-  }
-  static bool inside(RoomsWorld& world, std::size_t haproxy, const std::string& id) {
-    const std::string at = asked(world, haproxy, id);
-    return at == "shop" || (at == "303" && asked(world, haproxy, id) == "shop");
-  }
-};
+class SnapshotRoomsTest : public SnapshotE2eTest, public testing::WithParamInterface<bool> {};
 
 TEST_P(SnapshotRoomsTest, NobodyLosesThePlaceWhenTheMachineStartsAnew) {
   const bool cleanly = GetParam();
@@ -83,11 +68,11 @@ TEST_P(SnapshotRoomsTest, NobodyLosesThePlaceWhenTheMachineStartsAnew) {
   ASSERT_TRUE(world.start(2)) << world.trouble;
   {
     const auto watch = world.watch();
-    EXPECT_TRUE(inside(world, 0, "a"));
-    EXPECT_TRUE(inside(world, 1, "b"));
+    EXPECT_TRUE(world.enters(0, "a"));
+    EXPECT_TRUE(world.enters(1, "b"));
     u64 waiting = 0;
     for (const char* id : {"c", "d", "e", "f"}) {
-      EXPECT_EQ(asked(world, waiting % 2, id), "wait");
+      EXPECT_EQ(world.asked(waiting % 2, id), "wait");
       ++waiting;
       ASSERT_TRUE(watch->wait([&](const RoomNumbers& n) {
         return n.active == 2 && n.waiting == waiting;
@@ -103,20 +88,20 @@ TEST_P(SnapshotRoomsTest, NobodyLosesThePlaceWhenTheMachineStartsAnew) {
   EXPECT_TRUE(watch->wait([](const RoomNumbers& n) { return n.active == 2 && n.waiting == 4; }))
       << world.story();
   for (std::size_t i = 0; i < 2; ++i) {
-    EXPECT_TRUE(wait_until([&] { return inside(world, i, "a") && inside(world, i, "b"); }))
+    EXPECT_TRUE(world.enters(i, "a") && world.enters(i, "b"))
         << "HAProxys are told who is inside" << world.story();
-    EXPECT_EQ(asked(world, i, "c"), "wait");
-    EXPECT_EQ(asked(world, i, "stranger"), "wait");
+    EXPECT_EQ(world.asked(i, "c"), "wait");
+    EXPECT_EQ(world.asked(i, "stranger"), "wait");
   }
   // One after the other, in the order in which they came.
   std::string leaves = "a";
   for (const char* id : {"c", "d", "e", "f", "stranger"}) {
-    EXPECT_EQ(asked(world, 1, id), "wait") << id;
+    EXPECT_EQ(world.asked(1, id), "wait") << id;
     // Where they were seen last: what two HAProxys say of one visitor within a moment may cross, so
     // the site says it until it is heard. Who left and asks again queues behind all of these.
-    EXPECT_EQ(asked(world, 1, leaves, "/?leave=1"), "shop");
+    EXPECT_EQ(world.asked(1, leaves, "/?leave=1"), "shop");
     ASSERT_TRUE(wait_until([&] {
-      return inside(world, 1, id) || (asked(world, 1, leaves, "/?leave=1"), false);
+      return world.inside(1, id) || (world.asked(1, leaves, "/?leave=1"), false);
     })) << id
         << world.story();
     leaves = id;
@@ -191,7 +176,8 @@ TEST_F(SnapshotE2eTest, TroubleIsSaidOnceIsCountedAndKeepsNobodyFromWork) {
   ASSERT_TRUE(world.start_daemon()) << world.trouble;
   const std::string state = world.lineq.file("state");
   const auto newest = state + "/snapshot";
-  ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(newest + ".1"); })) << world.story();
+  ASSERT_TRUE(next_snapshots(world)) << world.story();  // between two of them
+  ASSERT_TRUE(std::filesystem::exists(newest + ".1"));
   std::filesystem::rename(state, state + ".away");
   const auto counter = [&](shm::DaemonCounter which) {
     const auto reader = shm::Reader::open({.directory = "", .instance = world.lineq.name()});
