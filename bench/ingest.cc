@@ -1,19 +1,18 @@
-// Updates per second that a receiver takes from one peer, and the CPU time it spends on a million
+// Updates per second that a receiver takes from its peers, and the CPU time it spends on a million
 // of them: lineqd or a real HAProxy, by the same bytes.
-#include <dirent.h>
-#include <unistd.h>
-
 #include <array>
-#include <charconv>
+#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
+#include <memory>
 #include <optional>
-#include <sstream>
+#include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "bench/load_peer.h"
+#include "bench/measured_process.h"
+#include "bench/numbers.h"
 #include "tools/cli/exit_codes.h"
 #include "tools/cli/options.h"
 
@@ -21,6 +20,7 @@ namespace lineq::bench {
 namespace {
 
 constexpr std::string_view kName = "ingest";
+constexpr u32 kMostPeers = 16;  // that the configuration for a HAProxy names
 
 constexpr auto kOptions = std::to_array<cli::Option>({
     {"port", 'p', "PORT", "where the receiver listens on 127.0.0.1", "11111"},
@@ -32,6 +32,7 @@ constexpr auto kOptions = std::to_array<cli::Option>({
     {"ids", 'i', "IDS", "incremental or absolute update ids", "incremental"},
     {"keys", 'k', "N", "different keys", "1000000"},
     {"updates", 'u', "N", "updates after every key was inserted once", "5000000"},
+    {"senders", 'c', "N", "connections that share the keys and updates", "1"},
     {"our-name", 0, "NAME", "what we call ourselves", "bench"},
     {"their-name", 0, "NAME", "what we call the receiver", "lineq"},
     {"output", 'o', "FORMAT", "text or json", "text"},
@@ -45,82 +46,6 @@ constexpr auto kExamples = std::to_array<std::string_view>({
 constexpr cli::Program kProgram{
     kName,    "[OPTION]...", "Streams stick-table updates to a receiver and measures it.",
     kOptions, kExamples,     false};
-
-// ---- the receiver's process --------------------------------------------------------------------
-
-// The inode of the socket that listens on `port`.
-std::optional<std::string> listening_inode(u16 port) {
-  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
-    std::ifstream file(table);
-    std::string line;
-    while (std::getline(file, line)) {
-      std::istringstream words(line);
-      std::string number, local, remote, state, queues, timer, retransmits, uid, timeout, inode;
-      words >> number >> local >> remote >> state >> queues >> timer >> retransmits >> uid >>
-          timeout >> inode;
-      if (state == "0A" && local.ends_with(fmt::format(":{:04X}", port))) {
-        return inode;
-      }
-    }
-  }
-  return std::nullopt;
-}
-
-bool has_socket(const std::string& pid, const std::string& inode) {
-  const std::string directory = "/proc/" + pid + "/fd";
-  const std::string wanted = "socket:[" + inode + "]";
-  DIR* const fds = ::opendir(directory.c_str());
-  if (fds == nullptr) {
-    return false;
-  }
-  bool found = false;
-  while (const dirent* entry = found ? nullptr : ::readdir(fds)) {
-    std::array<char, 64> target{};
-    const std::string link = directory + "/" + entry->d_name;
-    const ssize_t n = ::readlink(link.c_str(), target.data(), target.size());
-    found = n > 0 && std::string_view(target.data(), static_cast<std::size_t>(n)) == wanted;
-  }
-  ::closedir(fds);
-  return found;
-}
-
-// The youngest process with that socket: of HAProxy's master and worker the worker.
-std::optional<long> pid_of_listener(u16 port) {
-  const std::optional<std::string> inode = listening_inode(port);
-  std::optional<long> pid;
-  DIR* const processes = inode ? ::opendir("/proc") : nullptr;
-  while (const dirent* entry = processes != nullptr ? ::readdir(processes) : nullptr) {
-    const long candidate = std::strtol(entry->d_name, nullptr, 10);
-    if (candidate > pid.value_or(0) && has_socket(entry->d_name, *inode)) {
-      pid = candidate;
-    }
-  }
-  if (processes != nullptr) {
-    ::closedir(processes);
-  }
-  return pid;
-}
-
-// User and system time of all threads.
-std::optional<double> cpu_seconds(long pid) {
-  std::ifstream file(fmt::format("/proc/{}/stat", pid));
-  std::string line;
-  std::getline(file, line);
-  const std::size_t name_end = line.rfind(')');
-  if (name_end == std::string::npos) {
-    return std::nullopt;
-  }
-  std::istringstream words(line.substr(name_end + 1));
-  std::string word;
-  constexpr int kBeforeUtime = 11;  // state is the first
-  for (int i = 0; i < kBeforeUtime; ++i) {
-    words >> word;
-  }
-  double user = 0;
-  double system = 0;
-  words >> user >> system;
-  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
-}
 
 // ---- report ------------------------------------------------------------------------------------
 
@@ -160,6 +85,10 @@ std::string json_of(const Phase& phase) {
 // A receiver that takes what we send: it must know us as a peer, and a rule must use the table.
 std::string haproxy_config(const Load& load) {
   const bool uuid = load.shape == Shape::kUuid;
+  std::string others;  // of `ingest --senders`, `relay --receivers`
+  for (u32 i = 1; i <= kMostPeers; ++i) {
+    others += fmt::format("    server {}-{} 127.0.0.1:9\n", load.our_name, i);
+  }
   return fmt::format(
       "global\n"
       "    localpeer {0}\n"
@@ -175,6 +104,7 @@ std::string haproxy_config(const Load& load) {
       "    bind 127.0.0.1:{1}\n"
       "    server {0}\n"
       "    server {2} 127.0.0.1:9\n"
+      "{5}"
       "    table {3}\n"
       "\n"
       "frontend fe\n"
@@ -186,7 +116,7 @@ std::string haproxy_config(const Load& load) {
           : fmt::format("bench_ip type ip size {} expire 1h store gpc0,conn_cnt,http_req_rate(10s),"
                         "bytes_out_rate(1m)",
                         load.keys),
-      uuid ? "path table lq/bench_uuid" : "src table lq/bench_ip");
+      uuid ? "path table lq/bench_uuid" : "src table lq/bench_ip", others);
 }
 
 // ---- main --------------------------------------------------------------------------------------
@@ -194,21 +124,10 @@ std::string haproxy_config(const Load& load) {
 struct Wishes {
   Load load;
   u64 updates = 5000000;
+  u32 senders = 1;
   std::optional<long> pid;
   bool json = false;
 };
-
-template <typename T>
-bool number(const cli::CommandLine& line, std::string_view option, u64 least, u64 most, T& out) {
-  const std::optional<std::string_view> text = line.value(option);
-  if (!text) {
-    return true;
-  }
-  u64 n = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), n);
-  out = static_cast<T>(n);
-  return error == std::errc() && end == text->data() + text->size() && n >= least && n <= most;
-}
 
 Result<Wishes> wishes_of(const cli::CommandLine& line) {
   const auto invalid = [](std::string_view what) {
@@ -220,8 +139,10 @@ Result<Wishes> wishes_of(const cli::CommandLine& line) {
   if (!number(line, "port", 1, 65535, wishes.load.port) ||
       !number(line, "keys", 1, 1U << 24, wishes.load.keys) ||
       !number(line, "updates", 0, 1U << 31, wishes.updates) ||
+      !number(line, "senders", 1, kMostPeers, wishes.senders) ||
       !number(line, "pid", 1, 1U << 30, pid)) {
-    return invalid("port, pid, keys (to 16777216) and updates (to 2^31) are numbers");
+    return invalid(
+        "port, pid, keys (to 16777216), updates (to 2^31) and senders (to 16) are numbers");
   }
   if (pid != 0) {
     wishes.pid = pid;
@@ -251,9 +172,62 @@ int fail(std::string_view what) {
   return cli::kExitNotFound;
 }
 
+using Senders = std::vector<std::unique_ptr<LoadPeer>>;
+
+// All of them at once, each on a thread of its own: who waits for others would fall silent.
+template <typename Do>
+void at_once(const Senders& senders, Do&& action) {
+  std::vector<std::thread> threads;
+  threads.reserve(senders.size());
+  for (std::size_t i = 0; i < senders.size(); ++i) {
+    threads.emplace_back([&, i] { action(i); });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+Status connect(const Senders& senders) {
+  std::vector<Status> results(senders.size());
+  at_once(senders, [&](std::size_t i) { results[i] = senders[i]->connect(); });
+  for (const Status& one : results) {
+    if (!one) {
+      return one;
+    }
+  }
+  return {};
+}
+
+Result<Measured> stream(const Senders& senders, bool inserts, u64 updates) {
+  std::vector<Result<Measured>> results(senders.size(), Measured{});
+  const auto begin = std::chrono::steady_clock::now();
+  at_once(senders, [&](std::size_t i) {
+    results[i] = inserts ? senders[i]->fill() : senders[i]->update(updates / senders.size());
+  });
+  Measured all;
+  all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  for (const Result<Measured>& one : results) {
+    if (!one) {
+      return one.error();
+    }
+    all.updates += one->updates;
+    all.sender_cpu_seconds += one->sender_cpu_seconds;
+  }
+  return all;
+}
+
 int measure(const Wishes& wishes) {
-  LoadPeer peer(wishes.load);
-  if (const Status status = peer.connect(); !status) {
+  Senders senders;
+  for (u32 i = 0; i < wishes.senders; ++i) {
+    Load load = wishes.load;
+    load.keys = wishes.load.keys / wishes.senders;
+    load.first_key = i * load.keys;
+    if (i > 0) {
+      load.our_name += fmt::format("-{}", i);
+    }
+    senders.push_back(std::make_unique<LoadPeer>(load));
+  }
+  if (const Status status = connect(senders); !status) {
     return fail(status.error().what);
   }
   const std::optional<long> pid = wishes.pid ? wishes.pid : pid_of_listener(wishes.load.port);
@@ -261,7 +235,7 @@ int measure(const Wishes& wishes) {
   std::vector<Phase> phases;
   for (const bool inserts : {true, false}) {
     const std::optional<double> before = receiver_cpu();
-    const Result<Measured> measured = inserts ? peer.fill() : peer.update(wishes.updates);
+    const Result<Measured> measured = stream(senders, inserts, wishes.updates);
     if (!measured) {
       return fail(measured.error().what);
     }
@@ -276,9 +250,10 @@ int measure(const Wishes& wishes) {
     }
   }
   if (wishes.json) {
-    std::string json = fmt::format(
-        R"({{"shape":"{}","ids":"{}","keys":{})", shape_name(wishes.load.shape),
-        wishes.load.ids == Ids::kAbsolute ? "absolute" : "incremental", wishes.load.keys);
+    std::string json = fmt::format(R"({{"shape":"{}","ids":"{}","keys":{},"senders":{})",
+                                   shape_name(wishes.load.shape),
+                                   wishes.load.ids == Ids::kAbsolute ? "absolute" : "incremental",
+                                   wishes.load.keys, wishes.senders);
     for (const Phase& phase : phases) {
       json += "," + json_of(phase);
     }

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -23,6 +24,7 @@ constexpr std::size_t kChunk = 65536;  // encoded ahead of the socket
 constexpr std::size_t kRead = 65536;
 constexpr u32 kBatch = 200;  // HAProxy's tune.peers.max-updates-at-once
 constexpr u64 kHeartbeatMs = 3000;
+constexpr u64 kBurstUs = 200;  // of a paced sender, which sleeps in between
 constexpr u32 kTableId = 1;
 constexpr u64 kQuestionsMs = 1500;  // a receiver that asks does so by then
 
@@ -40,13 +42,15 @@ class NoStrings : public peers::Strings {
   std::string_view text(u32) override { return {}; }
 };
 
-Error failed(std::string_view what) {
-  return {ErrorCode::kSystem, fmt::format("{}: {}", what, std::strerror(errno))};
+u64 now_us() {
+  timespec ts{};
+  ::clock_gettime(CLOCK_MONOTONIC, &ts);
+  return static_cast<u64>(ts.tv_sec) * 1'000'000 + static_cast<u64>(ts.tv_nsec) / 1000;
 }
 
 double own_cpu_seconds() {
   rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
+  ::getrusage(RUSAGE_THREAD, &usage);
   const auto seconds = [](const timeval& t) {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
   };
@@ -54,6 +58,32 @@ double own_cpu_seconds() {
 }
 
 }  // namespace
+
+Error failed(std::string_view what) {
+  return {ErrorCode::kSystem, fmt::format("{}: {}", what, std::strerror(errno))};
+}
+
+Result<int> connect_to(u16 port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
+    Error error = failed(fmt::format("port {}", port));
+    if (fd >= 0) {
+      ::close(fd);
+    }
+    return error;
+  }
+  const int yes = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  return fd;
+}
+
+u32 stamp_us() {
+  return static_cast<u32>(now_us());
+}
 
 shm::TableDefinition table_of(Shape shape) {
   shm::TableDefinition table;
@@ -90,7 +120,7 @@ LoadPeer::LoadPeer(const Load& load)
   for (u32 i = 0; i < load.keys; ++i) {
     u8* const at = keys_.data() + std::size_t{i} * key_size_;
     if (!ip) {
-      const u64 a = mixed(i);
+      const u64 a = mixed(u64{load.first_key} + i);
       const std::string text =
           fmt::format("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff,
                       a >> 4 & 0xfff, mixed(a) >> 16);
@@ -99,7 +129,7 @@ LoadPeer::LoadPeer(const Load& load)
         std::memcpy(at + text.size(), kRoom.data(), kRoom.size());
       }
     } else {
-      const u32 address = htonl(0x0a000000U + i);
+      const u32 address = htonl(0x0a000000U + load.first_key + i);
       std::memcpy(at, &address, key_size_);
     }
   }
@@ -112,21 +142,16 @@ LoadPeer::~LoadPeer() {
 }
 
 Status LoadPeer::connect() {
-  fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(load_.port);
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (fd_ < 0 || ::connect(fd_, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
-    return failed(fmt::format("port {}", load_.port));
+  Result<int> fd = connect_to(load_.port);
+  if (!fd) {
+    return fd.error();
   }
-  const int yes = 1;
-  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  fd_ = *fd;
   peers::encode_hello(out_, {1, load_.their_name, load_.our_name, static_cast<u32>(::getpid())});
   const u64 begin = monotonic_ms();
   u64 settled = 0;
   for (;;) {
-    if (Status status = exchange(20); !status) {
+    if (Status status = exchange(20'000); !status) {
       return status;
     }
     const u64 now = monotonic_ms();
@@ -153,18 +178,27 @@ Result<Measured> LoadPeer::stream(u64 updates, bool each_once) {
   const double cpu_begin = own_cpu_seconds();
   peers::encode_definition(out_, definition_);
   sent_ = 0;
+  begin_us_ = now_us();
+  u64 next_burst = begin_us_;
   u64 progress_ms = monotonic_ms();
   u32 progress_ack = last_ack_;
   while (sent_ < updates || !out_.empty() || last_ack_ != last_id_) {
-    if (out_.size() < kChunk / 2) {
+    const u64 sent_before = sent_;
+    const bool paced = load_.rate != 0 && !each_once && sent_ < updates;
+    if (paced && now_us() >= next_burst) {
+      next_burst = now_us() + kBurstUs;
+      encode_some(due(updates), false);
+    } else if (!paced && out_.size() < kChunk / 2) {
       encode_some(updates, each_once);
     }
     const std::size_t before = out_.size();
-    if (const Status status = exchange(100); !status) {
+    const u64 at = now_us();
+    const u64 wait_us = !paced ? 100'000 : at < next_burst ? next_burst - at : 0;
+    if (const Status status = exchange(wait_us); !status) {
       return status.error();
     }
     const u64 now = monotonic_ms();
-    if (out_.size() != before || last_ack_ != progress_ack) {
+    if (sent_ != sent_before || out_.size() != before || last_ack_ != progress_ack) {
       progress_ms = now;
       progress_ack = last_ack_;
     } else if (now - progress_ms > load_.patience_ms) {
@@ -177,9 +211,18 @@ Result<Measured> LoadPeer::stream(u64 updates, bool each_once) {
                   own_cpu_seconds() - cpu_begin};
 }
 
+// How many of `updates` are to be sent by now.
+u64 LoadPeer::due(u64 updates) const {
+  if (load_.rate == 0) {
+    return updates;
+  }
+  const double seconds = static_cast<double>(now_us() - begin_us_) / 1e6;
+  return std::min(updates, static_cast<u64>(seconds * static_cast<double>(load_.rate)) + 1);
+}
+
+// Until `updates` are sent or in out_.
 void LoadPeer::encode_some(u64 updates, bool each_once) {
-  static peers::SentStrings sent;
-  static NoStrings strings;
+  NoStrings strings;
   std::array<u64, 8> cells{};
   while (sent_ < updates && out_.size() < kChunk) {
     const u64 i = each_once ? sent_ : mixed(++random_) % load_.keys;
@@ -187,7 +230,8 @@ void LoadPeer::encode_some(u64 updates, bool each_once) {
     if (load_.shape == Shape::kVisitor) {
       cells = {0};  // seen, not inside
     } else if (load_.shape == Shape::kUuid) {
-      cells = {sent_ & 1};
+      last_stamp_ = load_.stamped ? stamp_us() : sent_ & 1;
+      cells = {last_stamp_};
     } else {
       cells = {sent_ & 0xff, sent_, sent_ & 0xfff, 7, 5, sent_ & 0xfff, 70000, 50000};
     }
@@ -196,18 +240,21 @@ void LoadPeer::encode_some(u64 updates, bool each_once) {
     const bool absolute =
         load_.ids == Ids::kAbsolute || sent_ % kBatch == 0 || sent_ + 1 == updates;
     peers::encode_update(out_, absolute ? peers::kUpdate : peers::kIncremental, last_id_, 0,
-                         definition_.table, row_, key, {cells.data(), row_.cells()}, sent, strings);
+                         definition_.table, row_, key, {cells.data(), row_.cells()}, sent_strings_,
+                         strings);
     ++sent_;
   }
 }
 
 // Writes what can be written and reads what is there; waits for one of both.
-Status LoadPeer::exchange(int wait_ms) {
+Status LoadPeer::exchange(u64 wait_us) {
   if (status_seen_ && monotonic_ms() - last_said_ms_ > kHeartbeatMs) {
     say(peers::Control::kHeartbeat);
   }
   pollfd ready{fd_, static_cast<short>(out_.empty() ? POLLIN : POLLIN | POLLOUT), 0};
-  if (::poll(&ready, 1, wait_ms) < 0 && errno != EINTR) {
+  const timespec wait{static_cast<time_t>(wait_us / 1'000'000),
+                      static_cast<long>(wait_us % 1'000'000 * 1000)};
+  if (::ppoll(&ready, 1, &wait, nullptr) < 0 && errno != EINTR) {
     return failed("poll");
   }
   if ((ready.revents & POLLOUT) != 0) {

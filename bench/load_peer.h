@@ -37,15 +37,25 @@ struct Load {
   Shape shape = Shape::kUuid;
   Ids ids = Ids::kIncremental;
   u32 keys = 1000000;
+  u32 first_key = 0;        // others' keys come before
+  u64 rate = 0;             // of update(), updates a second; 0 = as fast as the receiver takes them
+  bool stamped = false;     // uuid: gpc1 is stamp_us() of when the update was made
   u32 patience_ms = 60000;  // without any progress
 };
 
 shm::TableDefinition table_of(Shape shape);
 
+// Microseconds of CLOCK_MONOTONIC, which wrap after 71 minutes.
+u32 stamp_us();
+
+Error failed(std::string_view what);  // with what errno says
+// A socket to 127.0.0.1:port, without delay.
+Result<int> connect_to(u16 port);
+
 struct Measured {
   u64 updates = 0;
-  double seconds = 0;  // first byte sent to last ack received
-  double sender_cpu_seconds = 0;
+  double seconds = 0;             // first byte sent to last ack received
+  double sender_cpu_seconds = 0;  // of the calling thread
 };
 
 class LoadPeer {
@@ -60,11 +70,14 @@ class LoadPeer {
   // `updates` of keys in an order that looks random, or of every key once.
   Result<Measured> fill() { return stream(load_.keys, true); }
   Result<Measured> update(u64 updates) { return stream(updates, false); }
+  // Of the last update.
+  u32 last_stamp() const { return last_stamp_; }
 
  private:
   Result<Measured> stream(u64 updates, bool each_once);
   void encode_some(u64 updates, bool each_once);
-  Status exchange(int wait_ms);
+  u64 due(u64 updates) const;
+  Status exchange(u64 wait_us);
   Status read_some();
   Status on_frame(const peers::Frame& frame);
   void say(peers::Control control);
@@ -72,6 +85,7 @@ class LoadPeer {
   Load load_;
   peers::Definition definition_;
   peers::RowShape row_;
+  peers::SentStrings sent_strings_;
   std::vector<u8> keys_;
   u32 key_size_;
   int fd_ = -1;
@@ -83,7 +97,9 @@ class LoadPeer {
   u64 last_said_ms_ = 0;
   u32 last_id_ = 0;
   u32 last_ack_ = 0;
+  u32 last_stamp_ = 0;
   u64 sent_ = 0;
+  u64 begin_us_ = 0;
   u64 random_ = 0;
 };
 
