@@ -139,6 +139,7 @@ TEST_F(DumpRoomsTest, AFullDiskIsAnError) {
   fill();
   for (const std::string what : {"--queue shop -o ", "--rooms -o "}) {
     for (const std::string format : {"text", "json", "jsonl", "csv"}) {
+      segment_.beat();
       const Finished finished = test::run(segment_.lineq.command(
           "/bin/sh", {"-c", test::lineq_dump_path() + " " + what + format + " >/dev/full"}));
       EXPECT_EQ(finished.exit_code, 1) << what << format;

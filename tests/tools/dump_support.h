@@ -60,7 +60,13 @@ class Segment {
   void beat() { writer->heartbeat(writer->now()); }
   shm::Reader reader() const;
 
-  test::Finished dump(std::vector<std::string> options) { return lineq.dump(std::move(options)); }
+  // A writer that is there is alive, however long the test has taken so far.
+  test::Finished dump(std::vector<std::string> options) {
+    if (writer) {
+      beat();
+    }
+    return lineq.dump(std::move(options));
+  }
   test::Process start(std::vector<std::string> options, std::string_view output = "dump");
 
   test::Instance lineq;

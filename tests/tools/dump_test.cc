@@ -323,6 +323,7 @@ TEST_F(DumpTest, AFullDiskIsAnError) {
        {"", "-a", "-a -o json", "-a -o jsonl", "-a -o csv", "-o csv", "-t t1 -k a", "--peers",
         "--peers -o json", "--verify", "--verify -o json", "--rooms", "-a --follow",
         "-a -o jsonl --follow", "--help", "--version"}) {
+    segment_.beat();
     test::Command command = segment_.lineq.command(
         "/bin/sh", {"-c", test::lineq_dump_path() + " " + words + " >/dev/full"});
     const Finished finished = test::run(command);
@@ -337,6 +338,7 @@ TEST_F(DumpTest, AReaderThatHasEnoughEndsItQuietly) {
     segment_.put(t1_, "key" + std::to_string(i), {1, 0, 2, 0});
   }
   for (const std::string more : {"", " --follow"}) {
+    segment_.beat();
     const Finished finished = test::run(segment_.lineq.command(
         "/bin/bash",
         {"-c", "set -o pipefail; " + test::lineq_dump_path() + " -t t1" + more + " | head -3"}));
