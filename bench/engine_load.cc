@@ -85,14 +85,38 @@ bool EngineWorld::turn() {
   return engine_->busy();
 }
 
+void EngineWorld::settle() {
+  for (bool more = true; more;) {
+    more = turn();
+    for (engine::Peer* peer : peers_) {
+      for (u32 table = 1; table <= writer_->tables().size(); ++table) {
+        const u32 sent = peer->session.last_sent(table);
+        if (sent != peer->session.last_acked(table)) {
+          peers::encode_ack(acks_, {table, sent});
+        }
+      }
+      if (!acks_.empty()) {
+        engine_->feed(*peer, acks_.pending(), now_);
+        acks_.clear();
+        more = true;
+      }
+    }
+  }
+}
+
 u64 EngineWorld::entries() const {
   const shm::Table* table = writer_->table(0);
   return table == nullptr ? 0 : table->live();
 }
 
-UuidStream::UuidStream() : table_(users()), shape_(table_) {}
+std::string uuid(u64 n) {
+  const u64 a = mixed(n);
+  const u64 b = mixed(a);
+  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xffff,
+                     b >> 48, b & 0xffffffffffff);
+}
 
-void UuidStream::add(u64 n, u64 gpc1) {
+void UpdateStream::add(std::string_view key, std::span<const u64> cells) {
   if (last_id_ == 0) {
     peers::Definition definition;
     definition.table_id = 1;
@@ -100,13 +124,11 @@ void UuidStream::add(u64 n, u64 gpc1) {
     peers::encode_definition(out_, definition);
   }
   NoStrings strings;
-  const u64 a = mixed(n);
-  const u64 b = mixed(a);
-  const std::string key = fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32,
-                                      a >> 16 & 0xffff, a & 0xffff, b >> 48, b & 0xffffffffffff);
-  peers::encode_update(out_, peers::kUpdate, ++last_id_, 0, table_, shape_, bytes_of(key),
-                       {&gpc1, 1}, sent_, strings);
+  peers::encode_update(out_, peers::kUpdate, ++last_id_, 0, table_, shape_, bytes_of(key), cells,
+                       sent_, strings);
 }
+
+UuidStream::UuidStream() : UpdateStream(users()) {}
 
 EngineLoad::EngineLoad(engine::ModeKind mode, u32 peers)
     : world_(mode, peers), all_send_(mode == engine::ModeKind::kAccumulate) {

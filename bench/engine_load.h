@@ -11,7 +11,8 @@
 
 namespace lineq::bench {
 
-// HAProxys that are connected and have nothing to teach; what is for them is thrown away.
+// HAProxys that are connected and have nothing to teach; they acknowledge what is for them and
+// throw it away.
 class EngineWorld {
  public:
   EngineWorld(engine::ModeKind mode, u32 peers);
@@ -21,14 +22,20 @@ class EngineWorld {
 
   // Why there is nothing to measure; empty if all is well.
   const std::string& trouble() const { return trouble_; }
+  const std::string& instance() const { return instance_; }
   std::size_t peers() const { return peers_.size(); }
   // Peer `i` says this, at most what one read of a socket brings.
   void feed(std::size_t i, std::span<const u8> bytes) { engine_->feed(*peers_[i], bytes, now_); }
-  // One turn of lineqd's loop; false when nothing more is to be done now.
+  // One turn of lineqd's loop, without acknowledgements; false when nothing more is to be done now.
   bool turn();
+  // Until nothing is to be done now, with acknowledgements.
+  void settle();
   // Entries live for an hour.
   void pass(u64 ms) { now_ += ms; }
+  void tick() { engine_->tick(now_); }
+  SegmentMs now() const { return now_; }
   u64 entries() const;
+  engine::RoomControl& rooms() { return *engine_->rooms(); }  // mode vwr
 
  private:
   std::string instance_;
@@ -36,15 +43,18 @@ class EngineWorld {
   std::unique_ptr<shm::Writer> writer_;
   std::unique_ptr<engine::Engine> engine_;
   std::vector<engine::Peer*> peers_;
+  peers::OutputBuffer acks_;
   SegmentMs now_ = 0;
 };
 
-// Bytes of updates of a table with string keys of 36 bytes and gpc1.
-class UuidStream {
+std::string uuid(u64 n);  // one for each number
+
+// Bytes of updates of one table.
+class UpdateStream {
  public:
-  UuidStream();
-  // Of key `n`; the definition goes before the first one.
-  void add(u64 n, u64 gpc1);
+  explicit UpdateStream(const shm::TableDefinition& table) : table_(table), shape_(table_) {}
+  // The definition goes before the first one.
+  void add(std::string_view key, std::span<const u64> cells);
   std::span<const u8> bytes() const { return out_.pending(); }
   void clear() { out_.clear(); }
 
@@ -54,6 +64,13 @@ class UuidStream {
   peers::SentStrings sent_;
   peers::OutputBuffer out_;
   u32 last_id_ = 0;
+};
+
+// Of a table with string keys of 36 bytes and gpc1.
+class UuidStream : public UpdateStream {
+ public:
+  UuidStream();
+  void add(u64 n, u64 gpc1) { UpdateStream::add(uuid(n), {&gpc1, 1}); }
 };
 
 // Rounds of the same updates. Mode agg: the first of the peers sends, the others are told. Mode

@@ -28,13 +28,6 @@ constexpr u64 kBurstUs = 200;  // of a paced sender, which sleeps in between
 constexpr u32 kTableId = 1;
 constexpr u64 kQuestionsMs = 1500;  // a receiver that asks does so by then
 
-u64 mixed(u64 x) {  // splitmix64
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
 // The dictionary of a peer without server names.
 class NoStrings : public peers::Strings {
  public:
@@ -81,6 +74,19 @@ Result<int> connect_to(u16 port) {
   return fd;
 }
 
+u64 mixed(u64 x) {  // splitmix64
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+std::string uuid_key(u64 n) {
+  const u64 a = mixed(n);
+  return fmt::format("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff,
+                     a >> 4 & 0xfff, mixed(a) >> 16);
+}
+
 u32 stamp_us() {
   return static_cast<u32>(now_us());
 }
@@ -120,10 +126,7 @@ LoadPeer::LoadPeer(const Load& load)
   for (u32 i = 0; i < load.keys; ++i) {
     u8* const at = keys_.data() + std::size_t{i} * key_size_;
     if (!ip) {
-      const u64 a = mixed(u64{load.first_key} + i);
-      const std::string text =
-          fmt::format("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff,
-                      a >> 4 & 0xfff, mixed(a) >> 16);
+      const std::string text = uuid_key(u64{load.first_key} + i);
       std::memcpy(at, text.data(), text.size());
       if (visitor) {
         std::memcpy(at + text.size(), kRoom.data(), kRoom.size());

@@ -45,6 +45,9 @@ struct Load {
 
 shm::TableDefinition table_of(Shape shape);
 
+u64 mixed(u64 x);             // a number for each number, as good as random
+std::string uuid_key(u64 n);  // the key of number n
+
 // Microseconds of CLOCK_MONOTONIC, which wrap after 71 minutes.
 u32 stamp_us();
 

@@ -1,13 +1,15 @@
 // What it costs a process to tell its peers: lineqd or a real HAProxy. First a lesson of everything
-// to fresh peers, which both give, in CPU seconds per million rows; then, of lineqd, which unlike
-// HAProxy passes on what it was told, the updates of one peer to others: rows, CPU seconds, and how
-// old each row was when it arrived.
+// to fresh peers, which both give, in CPU seconds per million rows; then updates: of lineqd, which
+// unlike HAProxy passes on what it was told, those of one peer to others; of HAProxy, which tells
+// others what changes in its own tables, those made by `set table`. Rows, CPU seconds, and how old
+// each row was when it arrived. With 0 receivers: what the updates alone cost.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include <fmt/format.h>
@@ -16,6 +18,7 @@
 #include "bench/measured_process.h"
 #include "bench/numbers.h"
 #include "bench/receiving_peer.h"
+#include "bench/set_table.h"
 #include "tools/cli/exit_codes.h"
 #include "tools/cli/options.h"
 
@@ -32,14 +35,16 @@ constexpr auto kOptions = std::to_array<cli::Option>({
     {"pid", 0, "PID", "the process, for its CPU time", "who listens on the port"},
     {"keys", 'k', "N", "different keys (uuid, gpc1)", "1000000"},
     {"receivers", 'r', "N", "peers that are told, bench-1, bench-2 ...", "1"},
-    {"updates", 'u', "N", "updates to pass on; 0 for a HAProxy: the lesson alone", "1000000"},
+    {"updates", 'u', "N", "updates to pass on; 0: the lesson alone", "1000000"},
     {"rate", 0, "N", "of these a second", "as many as the process takes"},
+    {"stats", 0, "PORT", "updates are made by `set table`, on this stats socket of a HAProxy", ""},
     {"our-name", 0, "NAME", "what the sender calls itself", "bench"},
     {"their-name", 0, "NAME", "what the process is called", "lineq"},
 });
 constexpr auto kExamples = std::to_array<std::string_view>({
     "relay -p 11111 -r 3                     lineqd, three receivers",
     "relay -p 11111 -r 1 --rate 20000        how long an update takes at 20,000 a second",
+    "relay -p 11111 -r 3 --stats 11112       a HAProxy that tells what `set table` changes in it",
 });
 constexpr cli::Program kProgram{
     kName,    "[OPTION]...", "Measures what telling peers costs a process. Prints JSON.",
@@ -49,6 +54,7 @@ struct Wishes {
   Load load;
   u32 receivers = 1;
   u64 updates = 1000000;
+  u16 stats_port = 0;
   long pid = 0;
 };
 
@@ -155,14 +161,14 @@ u32 quantile(const std::vector<u32>& sorted, double q) {
 }
 
 int measure(const Wishes& wishes) {
-  LoadPeer sender(wishes.load);
-  if (const Status status = sender.connect(); !status) {
+  std::optional<LoadPeer> sender(std::in_place, wishes.load);
+  if (const Status status = sender->connect(); !status) {
     return fail(status.error().what);
   }
   const long pid =
       wishes.pid != 0 ? wishes.pid : pid_of_listener(wishes.load.port).value_or(wishes.pid);
   const auto cpu = [&] { return cpu_seconds(pid).value_or(0); };
-  if (const auto filled = sender.fill(); !filled) {
+  if (const auto filled = sender->fill(); !filled) {
     return fail(filled.error().what);
   }
 
@@ -182,10 +188,13 @@ int measure(const Wishes& wishes) {
     return fail(fmt::format("{} rows taught within {} s, {} expected", lesson_rows,
                             kPatience.count(), u64{wishes.receivers} * wishes.load.keys));
   }
-  std::string json = fmt::format(
-      R"({{"keys":{},"receivers":{},"lesson":{{"rows":{},"seconds":{:.3f},"cpu_seconds_per_million":{:.4f}}})",
-      wishes.load.keys, wishes.receivers, lesson_rows, lesson_seconds,
-      lesson_cpu * 1e6 / static_cast<double>(lesson_rows));
+  std::string json =
+      fmt::format(R"({{"keys":{},"receivers":{})", wishes.load.keys, wishes.receivers);
+  if (lesson_rows > 0) {
+    json += fmt::format(
+        R"(,"lesson":{{"rows":{},"seconds":{:.3f},"cpu_seconds_per_million":{:.4f}}})", lesson_rows,
+        lesson_seconds, lesson_cpu * 1e6 / static_cast<double>(lesson_rows));
+  }
 
   if (wishes.updates > 0) {
     receivers.note_ages(wishes.updates);
@@ -193,13 +202,19 @@ int measure(const Wishes& wishes) {
     std::atomic<u32> last{0};
     receivers.start(
         [&](const ReceivingPeer& peer) { return all_sent && peer.latest_stamp() == last; });
+    u32 last_stamp = 0;
+    if (wishes.stats_port != 0) {
+      sender.reset();  // a HAProxy would tell it too
+    }
     cpu_before = cpu();
     begin = Clock::now();
-    const auto sent = sender.update(wishes.updates);
+    const auto sent = wishes.stats_port != 0
+                          ? set_table(wishes.load, wishes.stats_port, wishes.updates, last_stamp)
+                          : sender->update(wishes.updates);
     if (!sent) {
       return fail(sent.error().what);
     }
-    last = sender.last_stamp();
+    last = sender ? sender->last_stamp() : last_stamp;
     all_sent = true;
     if (!receivers.wait()) {
       return fail("the last update has not come through");
@@ -234,12 +249,13 @@ int run(int argc, char** argv) {
   if (!number(line, "port", 1, 65535, wishes.load.port) ||
       !number(line, "pid", 1, 1U << 30, wishes.pid) ||
       !number(line, "keys", 1, 1U << 24, wishes.load.keys) ||
-      !number(line, "receivers", 1, 100, wishes.receivers) ||
+      !number(line, "receivers", 0, 100, wishes.receivers) ||
+      !number(line, "stats", 1, 65535, wishes.stats_port) ||
       !number(line, "updates", 0, 1U << 31, wishes.updates) ||
       !number(line, "rate", 1, 1U << 30, wishes.load.rate)) {
     return cli::usage_error(kName,
-                            "port, pid, keys (to 16777216), receivers (to 100), updates (to 2^31) "
-                            "and rate are numbers");
+                            "port, pid, keys (to 16777216), receivers (to 100), updates (to 2^31), "
+                            "rate and stats are numbers");
   }
   wishes.load.our_name = line.value("our-name").value_or(wishes.load.our_name);
   wishes.load.their_name = line.value("their-name").value_or(wishes.load.their_name);
