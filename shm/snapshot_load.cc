@@ -434,7 +434,7 @@ void SnapshotLoader::put(Into& into, const Row& row) {
     return;
   }
   const Geometry& g = into.info.geometry;
-  u64* const words = p.words(*slot);
+  u64* const words = table.slots_.words(*slot);
   u8* const bytes = reinterpret_cast<u8*>(words);
   std::memset(words, 0, g.used_bytes);
   words[0] =

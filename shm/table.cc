@@ -145,9 +145,8 @@ ColumnMap::ColumnMap(const TableDefinition& from, const TableInfo& to) {
   }
 }
 
-Table::Table(Writer& writer, u16 no) : writer_(writer) {
-  TableDesc& desc = writer.state_->layout->tables[no];
-  parts_ = std::make_unique<Parts>(desc, writer.state_->header().hash_key);
+Table::Table(Writer& writer, u16 no) : writer_(writer), desc_(writer.state_->layout->tables[no]) {
+  parts_ = std::make_unique<Parts>(desc_, writer.state_->header().hash_key);
   info_.no = no;
 }
 
@@ -166,19 +165,6 @@ u64 Table::live() const {
 u32 Table::expire_ms() const {
   return parts_->desc.expire_ms;
 }
-u32 Table::high_water() const {
-  return static_cast<u32>(parts_->desc.high_water);
-}
-u32 Table::last_record(u32 slot) const {
-  const u32 k = chunk_of(slot);
-  return parts_->last[k][slot - chunk_start(k)];
-}
-
-EntryView Table::at(u32 slot) const {
-  LINEQ_ASSERT(slot < parts_->desc.high_water);
-  return {&info_.definition, &info_.geometry, parts_->words(slot), slot};
-}
-
 u32 Table::tag_of(std::span<const u8> key) const {
   return index_tag(parts_->hash(key));
 }
@@ -190,25 +176,33 @@ void Table::prefetch(u32 tag) const {
   }
 }
 
-void Table::prefetch_slot(u32 tag) const {
+u32 Table::prefetch_slot(u32 tag) const {
   const Parts& p = *parts_;
-  (void)p.cur.find(tag, [&](u32 slot) {
-    const u8* at = p.slot(slot);
-    for (u32 line = 0; line < info_.geometry.used_bytes; line += 64) {
-      prefetch_for_write(at + line);
-    }
-    const u32 k = chunk_of(slot);
-    prefetch_for_write(&p.last[k][slot - chunk_start(k)]);
-    return true;
-  });
+  const auto any = [](u32) { return true; };
+  auto slot = p.cur.find(tag, any);
+  if (!slot && p.next) {
+    slot = p.next.find(tag, any);
+  }
+  if (!slot) {
+    return kNoSlot;
+  }
+  prefetch_at(*slot);
+  prefetch_last_record(*slot);
+  return *slot;
 }
 
-std::optional<u32> Table::find(u32 tag, std::span<const u8> key) const {
+// The slot's key, whatever else it says.
+bool Table::is_at(u32 slot, std::span<const u8> key) const {
+  const auto have = view(slot).key();
+  return have.size() == key.size() && std::memcmp(have.data(), key.data(), key.size()) == 0;
+}
+
+std::optional<u32> Table::find(u32 tag, std::span<const u8> key, u32 first) const {
+  if (first != kNoSlot && is_at(first, key) && at(first).live()) [[likely]] {
+    return first;
+  }
   const Parts& p = *parts_;
-  const auto match = [&](u32 slot) {
-    const auto have = at(slot).key();
-    return have.size() == key.size() && std::memcmp(have.data(), key.data(), key.size()) == 0;
-  };
+  const auto match = [&](u32 slot) { return is_at(slot, key); };
   auto found = p.cur.find(tag, match);
   if (!found && p.next) {
     found = p.next.find(tag, match);
@@ -234,12 +228,13 @@ void Table::apply(const ColumnMap& columns, std::span<const Change> changes, Pee
     tags[i] = tag_of(changes[i].key);
     prefetch(tags[i]);
   }
+  std::array<u32, kBatch> slots;
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    prefetch_slot(tags[i]);
+    slots[i] = prefetch_slot(tags[i]);
   }
   u64 inserts = 0;
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    results[i] = apply_one(columns, changes[i], tags[i], origin, now);
+    results[i] = apply_one(columns, changes[i], tags[i], slots[i], origin, now);
     inserts += results[i].outcome == Outcome::kInserted ? 1U : 0U;
   }
   const auto bump = [&](TableCounter c, u64 by) {
@@ -251,8 +246,8 @@ void Table::apply(const ColumnMap& columns, std::span<const Change> changes, Pee
   store_relaxed(p.desc.counters[static_cast<u32>(TableCounter::last_update_ms)], now);
 }
 
-Applied Table::apply_one(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
-                         SegmentMs now_ms) {
+Applied Table::apply_one(const ColumnMap& columns, const Change& change, u32 tag, u32 first,
+                         PeerNo origin, SegmentMs now_ms) {
   Parts& p = *parts_;
   const Tick now = tick_of(now_ms);
   LINEQ_ASSERT(change.key.size() <= info_.geometry.key_capacity);
@@ -262,7 +257,7 @@ Applied Table::apply_one(const ColumnMap& columns, const Change& change, u32 tag
   const u32 life = std::clamp(change.timed ? change.expire_ms : own_life, 1U, kMaxLifeMs);
   const Tick told = now + life;
 
-  const auto found = find(tag, change.key);
+  const auto found = find(tag, change.key, first);
   if (!found) {
     return insert(columns, change, tag, origin, now_ms, never, told);
   }
@@ -369,10 +364,10 @@ void Table::land(PartKind kind, u32 slot, u32 tag, const u64* image, u32 words) 
   Parts& p = *parts_;
   switch (kind) {
     case PartKind::kUpdate:
-      write_slot(p.words(slot), image, words);
+      write_slot(slots_.words(slot), image, words);
       break;
     case PartKind::kInsert:
-      write_slot(p.words(slot), image, words);
+      write_slot(slots_.words(slot), image, words);
       crash_point();
       if (slot >= p.desc.high_water) {
         store_release(p.desc.high_water,
@@ -390,7 +385,7 @@ void Table::land(PartKind kind, u32 slot, u32 tag, const u64* image, u32 words) 
       if (p.next) {
         p.next_used -= p.next.remove(tag, slot) ? 1U : 0U;
       }
-      write_slot(p.words(slot), image, words);
+      write_slot(slots_.words(slot), image, words);
       store_relaxed(p.desc.live, p.desc.live - 1);
       break;
     case PartKind::kNone:
@@ -400,22 +395,19 @@ void Table::land(PartKind kind, u32 slot, u32 tag, const u64* image, u32 words) 
 
 void Table::record(FeedKind kind, u32 slot, PeerNo origin) {
   Feed& feed = writer_.state_->feed;
-  const u32 k = chunk_of(slot);
-  parts_->last[k][slot - chunk_start(k)] = static_cast<u32>(feed.tail());
+  slots_.last_record(slot) = static_cast<u32>(feed.tail());
   feed.append({slot, info_.no, kind, origin.value});
 }
 
 // --- memory
 // --------------------------------------------------------------------------------------------------------
 
-void Table::Parts::set_chunk(u32 k, Object object, u32 dir) {
-  base[k] = reinterpret_cast<std::uintptr_t>(object.data()) - chunk_start(k) * desc.slot_bytes;
-  chunks[k] = std::move(object);
-  chunk_object[k] = dir;
-  // calloc hands out untouched zero pages: no pause for a large chunk.
-  last[k].reset(static_cast<u32*>(std::calloc(chunk_slots(k), sizeof(u32))));
-  LINEQ_ASSERT(last[k] != nullptr);
-  chunk_count = k + 1;
+void Table::set_chunk(u32 k, Object object, u32 dir) {
+  Parts& p = *parts_;
+  slots_.add_chunk(k, object.data(), p.desc.slot_bytes);
+  p.chunks[k] = std::move(object);
+  p.chunk_object[k] = dir;
+  p.chunk_count = k + 1;
 }
 
 Status Table::create_memory(u64 expected) {
@@ -451,7 +443,7 @@ Status Table::create_memory(u64 expected) {
     return Error{ErrorCode::kExhausted,
                  fmt::format("table {}: no memory: {}", info_.definition.name, index.error().what)};
   }
-  p.set_chunk(0, chunk.take(), *chunk_dir);
+  set_chunk(0, chunk.take(), *chunk_dir);
   p.usable = chunk_slots(0);
   p.cur_object = index.take();
   p.cur_dir = *index_dir;
@@ -541,7 +533,7 @@ bool Table::take_slot_job(u64 now_ms) {
       return false;
     }
     const u32 k = p.chunk_count;
-    p.set_chunk(k, std::move(job->object), p.slot_job_object);
+    set_chunk(k, std::move(job->object), p.slot_job_object);
     s.publish_object(p.slot_job_object, job->reached);
     store_release(p.desc.chunk[k].object, s.layout->objects[p.slot_job_object].number);
   } else {
@@ -739,7 +731,7 @@ Status Table::adopt() {
       return Error{ErrorCode::kDamaged,
                    fmt::format("table {}: chunk {} has a wrong size", info_.definition.name, k)};
     }
-    p.set_chunk(k, chunk.take(), dir);
+    set_chunk(k, chunk.take(), dir);
     p.usable = chunk_start(k) + s.layout->objects[dir].reserved_bytes / p.desc.slot_bytes;
   }
   if (p.chunk_count == 0 || p.desc.high_water > p.usable) {
@@ -784,7 +776,7 @@ void Table::redo(const IntentPart& part, const u64* image) {
       (void)p.next.remove(part.tag, part.slot);
     }
   }
-  write_slot(p.words(part.slot), image, part.words);
+  write_slot(slots_.words(part.slot), image, part.words);
   if (kind == PartKind::kInsert) {
     if (part.slot >= p.desc.high_water) {
       store_release(p.desc.high_water, u64{part.slot} + 1);
@@ -841,7 +833,7 @@ bool Table::copy_entries_to(Table& wider, u64 now_ms) const {
       return;
     }
     const EntryView entry = at(one.slot);
-    u64* words = w.words(*target);
+    u64* words = wider.slots_.words(*target);
     const Geometry& geometry = info_.geometry;
     std::memset(words, 0, wider.info_.geometry.used_bytes);
     // The sequence stays 0: the slot was never written under it.

@@ -13,12 +13,14 @@
 
 #include "shm/entry_view.h"
 #include "shm/feed.h"
+#include "shm/slots.h"
 #include "shm/support/clock.h"
 #include "shm/support/strong.h"
 
 namespace lineq::shm {
 
 class Line;
+class Object;
 class Writer;
 
 // How the cells of somebody's definition go into a table's slots. Columns the table lacks are
@@ -78,7 +80,7 @@ class Table {
   const TableInfo& info() const { return info_; }
   u64 live() const;
   u32 expire_ms() const;
-  u32 high_water() const;
+  u32 high_water() const { return static_cast<u32>(desc_.high_water); }
 
   // At most kBatch changes, in order; `results` has as many. An entry lives until the longest
   // expiry told has passed: a deadline never moves back here. Entries past their deadline count as
@@ -89,19 +91,27 @@ class Table {
   // Absent, or the live slot of this key (expired or not).
   std::optional<u32> find(std::span<const u8> key) const;
   // The same for who looks into several tables: a key has the same tag in all of a segment. The two
-  // prefetches are to be sweeps of their own over a batch.
+  // prefetches are to be sweeps of their own over a batch; the second one returns the slot that
+  // find() is to try first, kNoSlot if none comes into question.
   u32 tag_of(std::span<const u8> key) const;
-  std::optional<u32> find(u32 tag, std::span<const u8> key) const;
+  static constexpr u32 kNoSlot = 0xffff'ffff;
+  std::optional<u32> find(u32 tag, std::span<const u8> key, u32 first = kNoSlot) const;
   void prefetch(u32 tag) const;
-  void prefetch_slot(u32 tag) const;
+  u32 prefetch_slot(u32 tag) const;
   // The slot itself, no copy; valid until the next change. live() is false for a free one. `slot` <
   // high_water().
-  EntryView at(u32 slot) const;
+  EntryView at(u32 slot) const {
+    LINEQ_ASSERT(slot < desc_.high_water);
+    return view(slot);
+  }
 
   void erase(u32 slot, FeedKind kind, PeerNo origin, SegmentMs now);
 
   // Position of the newest feed record of this slot (low 32 bits): relays skip older ones.
-  u32 last_record(u32 slot) const;
+  u32 last_record(u32 slot) const { return slots_.last_record(slot); }
+  // For sweeps, as above.
+  void prefetch_last_record(u32 slot) const { prefetch_for_write(&slots_.last_record(slot)); }
+  void prefetch_at(u32 slot) const { slots_.prefetch(slot, info_.geometry.used_bytes); }
 
   // Idle work: moves buckets of a growing index. True when nothing is left to do.
   bool migrate_some(u32 buckets);
@@ -118,6 +128,10 @@ class Table {
   friend class Together;
   struct Parts;
   Table(Writer& writer, u16 no);
+
+  EntryView view(u32 slot) const {
+    return {&info_.definition, &info_.geometry, slots_.words(slot), slot};
+  }
 
   // Memory. now_ms only paces retries after the system refused.
   Status create_memory(u64 expected);  // entries its index has room for
@@ -137,8 +151,10 @@ class Table {
   void recount();
   bool copy_entries_to(Table& wider, u64 now_ms) const;  // false: not all, for want of memory
 
-  Applied apply_one(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
-                    SegmentMs now_ms);
+  bool is_at(u32 slot, std::span<const u8> key) const;
+  void set_chunk(u32 k, Object object, u32 dir);
+  Applied apply_one(const ColumnMap& columns, const Change& change, u32 tag, u32 first,
+                    PeerNo origin, SegmentMs now_ms);
   Applied insert(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,
                  SegmentMs now_ms, bool never, Tick deadline);
   // The image of the intent becomes the slot's; `words` of it.
@@ -146,7 +162,9 @@ class Table {
   void land(PartKind kind, u32 slot, u32 tag, const u64* image, u32 words);
   void record(FeedKind kind, u32 slot, PeerNo origin);
   Writer& writer_;
+  TableDesc& desc_;
   TableInfo info_;
+  SlotMap slots_;
   std::unique_ptr<Parts> parts_;
 };
 

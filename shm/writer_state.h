@@ -1,7 +1,6 @@
 // What Writer, Table and SnapshotLoader share. Writer thread only; included by their sources alone.
 #pragma once
 
-#include <cstdlib>
 #include <deque>
 #include <optional>
 
@@ -10,7 +9,6 @@
 #include "shm/index.h"
 #include "shm/object.h"
 #include "shm/provisioner.h"
-#include "shm/slots.h"
 #include "shm/writer.h"
 
 namespace lineq::shm {
@@ -55,14 +53,8 @@ struct Table::Parts {
   TableDesc& desc;
   SipHash13 hash;
 
-  // Slots. Addresses as integers, pre-biased, so that slot i is at base[k] + i * stride.
-  std::array<std::uintptr_t, kMaxChunks> base{};
   std::array<Object, kMaxChunks> chunks;
   std::array<u32, kMaxChunks> chunk_object{};  // index in the object directory
-  struct Free {
-    void operator()(u32* p) const { std::free(p); }
-  };
-  std::array<std::unique_ptr<u32[], Free>, kMaxChunks> last;  // newest feed position by slot
   u32 chunk_count = 0;
   u64 usable = 0;  // slots whose memory is reserved
   std::deque<u32> free;
@@ -84,13 +76,6 @@ struct Table::Parts {
   u32 index_job_object = 0;
   u32 index_job_log2 = 0;
   u64 index_retry_ms = 0;
-
-  u8* slot(u32 no) const {
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): a pre-biased pointer would leave its mapping
-    return reinterpret_cast<u8*>(base[chunk_of(no)] + std::uintptr_t{no} * desc.slot_bytes);
-  }
-  u64* words(u32 no) const { return reinterpret_cast<u64*>(slot(no)); }
-  void set_chunk(u32 k, Object object, u32 dir);
 };
 
 }  // namespace lineq::shm

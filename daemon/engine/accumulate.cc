@@ -235,27 +235,29 @@ void Accumulate::on_updates(Peer& peer, PeerTable& table, std::span<const peers:
   const shm::Table* const ledger =
       intake.ledger_no == kNoTable.value ? nullptr : writer.table(intake.ledger_no);
   // Sweeps, so that cache misses of a batch overlap (shm-design 18).
-  std::array<u32, shm::Table::kBatch> tags;
+  std::array<Likely, shm::Table::kBatch> likely;
   for (std::size_t i = 0; i < updates.size(); ++i) {
-    tags[i] = part.tag_of(updates[i].key);
-    part.prefetch(tags[i]);
-    sum.prefetch(tags[i]);
+    const u32 tag = part.tag_of(updates[i].key);
+    likely[i].tag = tag;
+    part.prefetch(tag);
+    sum.prefetch(tag);
     if (ledger != nullptr) {
-      ledger->prefetch(tags[i]);
+      ledger->prefetch(tag);
     }
   }
   for (std::size_t i = 0; i < updates.size(); ++i) {
-    part.prefetch_slot(tags[i]);
-    sum.prefetch_slot(tags[i]);
+    const u32 tag = likely[i].tag;
+    likely[i].part = part.prefetch_slot(tag);
+    (void)sum.prefetch_slot(tag);
     if (ledger != nullptr) {
-      ledger->prefetch_slot(tags[i]);
+      likely[i].ledger = ledger->prefetch_slot(tag);
     }
   }
   for (std::size_t i = 0; i < updates.size(); ++i) {
     if (updates[i].in_lesson && updates[i].learned && t.candidate()) {
       t.heir = true;
     }
-    one(peer, t, table, intake, updates[i], tags[i], now);
+    one(peer, t, table, intake, updates[i], likely[i], now);
   }
 }
 
@@ -292,12 +294,13 @@ const u64* Accumulate::checked(Peer& peer, PeerTable& table, const Intake& intak
 }
 
 void Accumulate::one(Peer& peer, Told& t, PeerTable& table, const Intake& intake,
-                     const peers::Update& update, u32 tag, SegmentMs now) {
+                     const peers::Update& update, const Likely& likely, SegmentMs now) {
   shm::Writer& writer = store_.writer();
   shm::Table& part = *writer.table(intake.part_no);
   const Tick tick = tick_of(now);
   const u64* const cells = checked(peer, table, intake, update.cells, now);
-  const auto slot = part.find(tag, update.key);
+  const u32 tag = likely.tag;
+  const auto slot = part.find(tag, update.key, likely.part);
   const u64 old_epoch = slot ? part.at(*slot).ext(0) : 0;
   const bool old_counts = slot && old_epoch >= t.process.epoch;  // told by the process we count
   const bool old_alive = slot && !part.at(*slot).expired(tick);
@@ -340,7 +343,7 @@ void Accumulate::one(Peer& peer, Told& t, PeerTable& table, const Intake& intake
   u64* total = nullptr;
   if (image != nullptr && counted) {
     shm::Table& ledger = *writer.table(intake.ledger_no);
-    const auto total_slot = ledger.find(tag, update.key);
+    const auto total_slot = ledger.find(tag, update.key, likely.ledger);
     total = total_slot ? change.update(ledger, *total_slot, tag)
                        : change.insert(ledger, update.key, tag, now);
   }

@@ -139,8 +139,14 @@ class Accumulate final : public Mode {
   Part* part(u16 table_no, PeerNo peer);
   u16& plain_of(u16 part_no);
   void bind(Intake& intake);
+  // Where a key's entries are, if they are there: to be verified.
+  struct Likely {
+    u32 tag = 0;
+    u32 part = shm::Table::kNoSlot;
+    u32 ledger = shm::Table::kNoSlot;
+  };
   void one(Peer& peer, Told& t, PeerTable& table, const Intake& intake, const peers::Update& update,
-           u32 tag, SegmentMs now);
+           const Likely& likely, SegmentMs now);
   const u64* checked(Peer& peer, PeerTable& table, const Intake& intake, const u64* cells,
                      SegmentMs now);
   bool missing(const Told& t, SegmentMs now) const;

@@ -8,6 +8,7 @@
 namespace lineq::engine {
 namespace {
 
+constexpr u64 kAhead = 32;                 // feed records of a sweep
 constexpr u32 kMaxExpireMs = 0x7fff'ffff;  // 2^31 and more mean the past or the far future (9.2)
 
 bool is_users(const shm::Table& table) {
@@ -181,14 +182,60 @@ void Relay::follow(Peer& peer, std::size_t limit, SegmentMs now) {
   Outbound& out = peer.out;
   const u64 tail = writer_.feed().tail();
   const u64 end = std::min(tail, out.cursor + limits_.records_a_turn);
-  for (; out.cursor < end && peer.pending_bytes() < limit; ++out.cursor) {
-    relay(peer, out.cursor, now);
+  while (out.cursor < end && peer.pending_bytes() < limit) {
+    follow_some(peer, std::min(end, out.cursor + kAhead), limit, now);
   }
   if (out.cursor >= out.mark) {
     out.caught_up = out.mark_tick;
     out.mark = tail;
     out.mark_tick = tick_of(now);
   }
+}
+
+// Records from the cursor to `end`, at most kAhead. A HAProxy that is behind finds most of them
+// superseded and nothing in the processor's cache any more: in sweeps the misses overlap, and the
+// slots of superseded records are not looked at.
+void Relay::follow_some(Peer& peer, u64 end, std::size_t limit, SegmentMs now) {
+  struct Next {
+    u64 position;
+    shm::FeedRecord record;
+    const shm::Table* table;
+  };
+  std::array<Next, kAhead> next;
+  std::size_t n = 0;
+  const shm::Feed& feed = writer_.feed();
+  const shm::Table* table = nullptr;  // of the record before, mostly of this one too
+  for (u64 position = peer.out.cursor; position < end; ++position) {
+    const shm::FeedRecord record = feed.at(position);
+    if (record.origin == peer.no.value || record.origin == kReadersOnly.value ||
+        (record.kind != shm::FeedKind::kUpdate && record.kind != shm::FeedKind::kInsert)) {
+      continue;
+    }
+    if (table == nullptr || table->info().no != record.table) {
+      table = writer_.table(record.table);
+    }
+    // The number may belong to another table by now.
+    if (table == nullptr || record.slot >= table->high_water()) {
+      continue;
+    }
+    table->prefetch_last_record(record.slot);
+    next[n++] = {position, record, table};
+  }
+  std::size_t left = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!superseded(peer, next[i].position, next[i].record, *next[i].table)) {
+      next[i].table->prefetch_at(next[i].record.slot);
+      next[left++] = next[i];
+    }
+  }
+  for (std::size_t i = 0; i < left; ++i) {
+    if (peer.pending_bytes() >= limit) {
+      peer.out.cursor = next[i].position;
+      return;
+    }
+    relay(peer, next[i].position, next[i].record, *next[i].table, now);
+  }
+  peer.out.cursor = end;
 }
 
 // Full position of a slot's newest record, from its low 32 bits.
@@ -216,20 +263,10 @@ bool Relay::superseded(const Peer& peer, u64 position, const shm::FeedRecord& re
   return newer == peer.no || shapes.covers(shapes.of(newer), shapes.of(PeerNo{record.origin}));
 }
 
-void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
-  const shm::FeedRecord record = writer_.feed().at(position);
-  if (record.origin == peer.no.value || record.origin == kReadersOnly.value ||
-      (record.kind != shm::FeedKind::kUpdate && record.kind != shm::FeedKind::kInsert)) {
-    return;
-  }
-  const shm::Table* const table = writer_.table(record.table);
-  // The number may belong to another table by now.
-  if (table == nullptr || record.slot >= table->high_water()) {
-    return;
-  }
-  const shm::EntryView entry = table->at(record.slot);
-  if (!entry.live() || entry.expired(tick_of(now)) || !sends(*table, entry) ||
-      superseded(peer, position, record, *table)) {
+void Relay::relay(Peer& peer, u64 position, const shm::FeedRecord& record, const shm::Table& table,
+                  SegmentMs now) {
+  const shm::EntryView entry = table.at(record.slot);
+  if (!entry.live() || entry.expired(tick_of(now)) || !sends(table, entry)) {
     return;
   }
   if (peer.in.push_due) {
@@ -240,13 +277,13 @@ void Relay::relay(Peer& peer, u64 position, SegmentMs now) {
       return;
     }
   }
-  Outgoing& out = outgoing(peer, *table);
+  Outgoing& out = outgoing(peer, table);
   if (!out.wanted) {
     return;
   }
   const Shapes& shapes = book_.shapes(record.table);
   const u8 shape = shapes.uniform() ? Shapes::kUnknown : shapes.of(PeerNo{record.origin});
-  send(peer, variant(peer, out, *table, shape), *table, entry, true, now);
+  send(peer, variant(peer, out, table, shape), table, entry, true, now);
 }
 
 // --- walks ---

@@ -68,7 +68,9 @@ class Relay {
   void pump(Peer& peer, SegmentMs now, u32& slots);
   void fall_behind(Peer& peer, SegmentMs now);
   void follow(Peer& peer, std::size_t limit, SegmentMs now);
-  void relay(Peer& peer, u64 position, SegmentMs now);
+  void follow_some(Peer& peer, u64 end, std::size_t limit, SegmentMs now);
+  void relay(Peer& peer, u64 position, const shm::FeedRecord& record, const shm::Table& table,
+             SegmentMs now);
   bool superseded(const Peer& peer, u64 position, const shm::FeedRecord& record,
                   const shm::Table& table) const;
   u64 newest(u32 last) const;

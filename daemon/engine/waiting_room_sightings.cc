@@ -88,8 +88,9 @@ void WaitingRoom::users_updates(Peer& peer, const PeerTable& table, u32 users,
     tags[i] = ours.tag_of(updates[i].key);
     ours.prefetch(tags[i]);
   }
+  std::array<u32, shm::Table::kBatch> slots;
   for (std::size_t i = 0; i < updates.size(); ++i) {
-    ours.prefetch_slot(tags[i]);
+    slots[i] = ours.prefetch_slot(tags[i]);
   }
   for (std::size_t i = 0; i < updates.size(); ++i) {
     const peers::Update& update = updates[i];
@@ -97,7 +98,7 @@ void WaitingRoom::users_updates(Peer& peer, const PeerTable& table, u32 users,
     Entry entry;
     entry.place = Place(users, 0);
     entry.tag = tags[i];
-    if (const auto slot = ours.find(tags[i], update.key)) {
+    if (const auto slot = ours.find(tags[i], update.key, slots[i])) {
       entry = entry_at(Place(users, *slot), now);
     }
     const bool theirs_still = entry.exists && !shm::is_over(entry.visitor.state) &&
