@@ -73,6 +73,38 @@ TEST_F(RelayTest, ASlowPeerCostsAQueueAndGetsTheLastValuesWhenItReadsAgain) {
   }
 }
 
+// A queue that is full after a few rows, in the middle of what is looked at together.
+TEST(RelaySweepTest, RowsThatHaveToWaitAreSentOnceAndInOrder) {
+  for (const std::size_t pending_bytes : {1U, 60U, 200U, 1000U}) {
+    engine::EngineOptions options;
+    options.relay.pending_bytes = pending_bytes;
+    World world(options);
+    Hap& a = world.connect("a");
+    Hap& b = world.connect("b");
+    for (Hap* hap : {&a, &b}) {
+      world.settle();
+      hap->define(1, counters_table());
+    }
+    world.pass(1000);
+    for (u32 round = 0; round < 2; ++round) {
+      const std::size_t before = b.rows.size();
+      for (u32 i = 0; i < 100; ++i) {
+        a.update(1, "key" + std::to_string(i), {round, i});
+        // Superseded, and its own: neither is sent.
+        a.update(1, "often", {round, i});
+        b.update(1, "own" + std::to_string(i), {1, 1});
+      }
+      world.settle();
+      ASSERT_EQ(b.rows.size(), before + 101) << pending_bytes;
+      for (u32 i = 0; i < 100; ++i) {
+        ASSERT_EQ(b.rows[before + i].key, "key" + std::to_string(i)) << pending_bytes;
+      }
+      EXPECT_EQ(b.rows.back().key, "often");
+      EXPECT_EQ(b.rows.back().cells[1], 99U);
+    }
+  }
+}
+
 TEST_F(RelayTest, APeerThatFellOffTheFeedIsCaughtUpByAScanWithOneRowAKey) {
   b.reads = false;
   // Fills the queue, then laps the ring of 65536 records.

@@ -217,6 +217,32 @@ TEST(TableTest, SameNameWithAnotherKeyIsAnotherTable) {
   EXPECT_EQ(writer->table_for(define("t", KeyType::kString, 33, {kGpc0}), 0)->table, a);
 }
 
+// What a sweep found is looked at again: it may be another's by then.
+TEST(TableTest, TheSlotThatIsTriedFirstIsOnlyAHint) {
+  TempInstance instance;
+  auto writer = attach(instance);
+  Table& table = *writer->table_for(kTwoCounters, 0)->table;
+  const u32 a = set(table, kTwoCounters, "a", {1, 1}, 10).slot;
+  const u32 b = set(table, kTwoCounters, "b", {2, 2}, 10).slot;
+  const u32 empty = set(table, kTwoCounters, "", {3, 3}, 10).slot;
+  const u32 tag = table.tag_of(bytes("a"));
+  table.prefetch(tag);
+  EXPECT_EQ(table.prefetch_slot(tag), a);
+  EXPECT_EQ(table.prefetch_slot(table.tag_of(bytes("nobody"))), Table::kNoSlot);
+  EXPECT_EQ(table.find(tag, bytes("a"), a), a);
+  EXPECT_EQ(table.find(tag, bytes("a"), b), a);
+  EXPECT_EQ(table.find(tag, bytes("a"), empty), a);
+
+  const u32 empty_tag = table.tag_of({});
+  EXPECT_EQ(table.find(empty_tag, {}, empty), empty);
+  table.erase(empty, FeedKind::kErase, kNoPeer, 20);
+  table.erase(a, FeedKind::kErase, kNoPeer, 20);
+  // A free slot has no key, as the empty key has no bytes.
+  EXPECT_EQ(table.find(empty_tag, {}, empty), std::nullopt);
+  EXPECT_EQ(table.find(tag, bytes("a"), a), std::nullopt);
+  EXPECT_EQ(table.find(tag, bytes("a"), empty), std::nullopt);
+}
+
 TEST(TableTest, MemoryLimitRefusesAndEverythingElseGoesOn) {
   TempInstance instance;
   WriterOptions options = instance.options();
