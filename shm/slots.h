@@ -37,7 +37,7 @@ constexpr u64 slot_offset(u32 slot, u32 slot_bytes) {
 // (low 32 bits, in the writer's own memory).
 class SlotMap {
  public:
-  void add_chunk(u32 k, u8* chunk, u32 slot_bytes) {
+  void add_chunk(u32 k, const u8* chunk, u32 slot_bytes) {
     slot_bytes_ = slot_bytes;
     base_[k] = reinterpret_cast<std::uintptr_t>(chunk) - chunk_start(k) * slot_bytes;
     // calloc hands out untouched zero pages: no pause for a large chunk.
