@@ -46,7 +46,7 @@ struct EngineOptions {
   u32 max_strangers = 128;  // connections without a valid hello; the oldest gives way
   u32 max_peers = shm::kMaxPeers;
   std::size_t max_unread_bytes = std::size_t{1} << 20;  // a peer that reads so little is closed
-  u32 expiry_looks = 2048;                              // entries looked at in one turn
+  u32 expiry_looks = 1024;                              // entries looked at in one turn
   u32 silence_ms = 300000;  // a HAProxy that says nothing of a table for so long, while others do
   RelayLimits relay;
 };
