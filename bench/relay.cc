@@ -249,12 +249,12 @@ int run(int argc, char** argv) {
   if (!number(line, "port", 1, 65535, wishes.load.port) ||
       !number(line, "pid", 1, 1U << 30, wishes.pid) ||
       !number(line, "keys", 1, 1U << 24, wishes.load.keys) ||
-      !number(line, "receivers", 0, 100, wishes.receivers) ||
+      !number(line, "receivers", 0, 250, wishes.receivers) ||
       !number(line, "stats", 1, 65535, wishes.stats_port) ||
       !number(line, "updates", 0, 1U << 31, wishes.updates) ||
       !number(line, "rate", 1, 1U << 30, wishes.load.rate)) {
     return cli::usage_error(kName,
-                            "port, pid, keys (to 16777216), receivers (to 100), updates (to 2^31), "
+                            "port, pid, keys (to 16777216), receivers (to 250), updates (to 2^31), "
                             "rate and stats are numbers");
   }
   wishes.load.our_name = line.value("our-name").value_or(wishes.load.our_name);
