@@ -20,12 +20,6 @@ constexpr u32 kWordsPer16k = 16384 / 64;
 constexpr u32 kWordsPer1k = 1024 / 64;
 constexpr u32 kGroup = 16;  // segments
 
-template <Word T>
-void add(T& word, int by) {
-  store_relaxed(word, static_cast<T>(word + static_cast<T>(by)));
-  store_point();
-}
-
 // First waiting ticket of a segment at or behind `place`.
 std::optional<u32> first_in(const LineSegment& s, u32 place) {
   u32 word = place / 64;
@@ -246,16 +240,9 @@ void Line::join(Ticket ticket) {
   Parts& p = *parts_;
   LineDir& dir = *p.dir();
   LINEQ_ASSERT(ticket.value == dir.tail);
-  const u64 no = segment_of(ticket.value);
-  const u32 place = place_of(ticket.value);
-  LineSegment& s = *p.segment(no);
-  store_relaxed(s.bits[place / 64], s.bits[place / 64] | u64{1} << place % 64);
+  count_in(dir, *p.segment(segment_of(ticket.value)), ticket.value);
+  store_relaxed(p.desc.waiting, p.desc.waiting + 1);
   store_point();
-  add(s.per1k[place / 1024], 1);
-  add(s.per16k[place / 16384], 1);
-  add(dir.count[ring_of(no)], 1);
-  add(dir.group[ring_of(no) / kGroup], 1);
-  add(p.desc.waiting, 1);
   store_release(dir.tail, ticket.value + 1);  // pairs with load_acquire in count_ranks
   crash_point();
 }
@@ -264,18 +251,9 @@ void Line::leave(Ticket ticket) {
   Parts& p = *parts_;
   LineDir& dir = *p.dir();
   LINEQ_ASSERT(has(ticket));
-  const u64 no = segment_of(ticket.value);
-  const u32 place = place_of(ticket.value);
-  LineSegment& s = *p.segment(no);
-  store_relaxed(s.bits[place / 64], s.bits[place / 64] & ~(u64{1} << place % 64));
+  count_out(dir, *p.segment(segment_of(ticket.value)), ticket.value);
+  store_relaxed(p.desc.waiting, p.desc.waiting - 1);
   store_point();
-  add(s.per1k[place / 1024], -1);
-  add(s.per16k[place / 16384], -1);
-  add(dir.count[ring_of(no)], -1);
-  u32& group = dir.group[ring_of(no) / kGroup];
-  store_release(group, group - 1);  // pairs with load_acquire in count_segments
-  store_point();
-  add(p.desc.waiting, -1);
   if (ticket.value == dir.head) {
     p.move_head();
   }

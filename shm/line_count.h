@@ -1,10 +1,11 @@
 // Counting the tickets of a line that wait: what Line and Reader share. Every load may race with
 // the writer, and nothing that is read is trusted: sums may be nonsense on a damaged segment, no
-// access is out of bounds.
+// access is out of bounds. count_in and count_out are the writer's.
 #pragma once
 
 #include <span>
 
+#include "shm/intent.h"
 #include "shm/layout.h"
 #include "shm/support/strong.h"
 #include "shm/words.h"
@@ -23,14 +24,47 @@ constexpr u32 ring_of(u64 segment) {
   return static_cast<u32>(segment % kLineSegments);
 }
 
+namespace detail {
+template <Word T>
+void add(T& word, int by) {
+  store_relaxed(word, static_cast<T>(word + static_cast<T>(by)));
+  store_point();
+}
+}  // namespace detail
+
+// The bit of a ticket at tail and the counts above it; then tail is to move on, with release.
+inline void count_in(LineDir& dir, LineSegment& segment, u64 ticket) {
+  const u32 place = place_of(ticket);
+  const u32 ring = ring_of(segment_of(ticket));
+  u64& bits = segment.bits[place / 64];
+  store_relaxed(bits, bits | u64{1} << place % 64);
+  store_point();
+  detail::add(segment.per1k[place / 1024], 1);
+  detail::add(segment.per16k[place / 16384], 1);
+  detail::add(dir.count[ring], 1);
+  detail::add(dir.group[ring / 16], 1);
+}
+// ... of one that waits.
+inline void count_out(LineDir& dir, LineSegment& segment, u64 ticket) {
+  const u32 place = place_of(ticket);
+  const u32 ring = ring_of(segment_of(ticket));
+  u64& bits = segment.bits[place / 64];
+  store_relaxed(bits, bits & ~(u64{1} << place % 64));
+  store_point();
+  detail::add(segment.per1k[place / 1024], -1);
+  detail::add(segment.per16k[place / 16384], -1);
+  detail::add(dir.count[ring], -1);
+  u32& group = dir.group[ring / 16];
+  store_release(group, group - 1);  // pairs with the observe_fence in count_ranks
+  store_point();
+}
+
 // Waiting in segments [from, to).
 inline u64 count_segments(const LineDir& dir, u64 from, u64 to) {
   u64 sum = 0;
   while (from < to) {
     if (from % 16 == 0 && to - from >= 16) {
-      // Acquire, pairs with the release in Line::leave: who saw a removal in a group sees it in the
-      // group's counts as well, so that a rank does not rise when head moves into the group.
-      sum += load_acquire(dir.group[ring_of(from) / 16]);
+      sum += load_relaxed(dir.group[ring_of(from) / 16]);
       from += 16;
     } else {
       sum += load_relaxed(dir.count[ring_of(from)]);
@@ -86,7 +120,10 @@ void count_ranks(const LineDir& dir, SegmentAt&& at, std::span<const Ticket> tic
       const u64 inside = count_to(*in, cursor, place_of(ticket));
       ranks[i] = inside == kNotWaiting ? kNotWaiting : before + inside;
     }
-    observe_fence();  // pairs with the publish_fence before a segment is used again
+    // Pairs with the publish_fence before a segment is used again; and with the release in
+    // count_out: who saw a removal in a group sees it in the group's counts as well the next time,
+    // so that a rank does not rise when head moves into the group.
+    observe_fence();
     const u64 head_now = load_relaxed(dir.head);
     for (std::size_t i = 0; i < tickets.size() && tickets[i].value < head_now; ++i) {
       ranks[i] = kNotWaiting;
