@@ -108,9 +108,10 @@ std::vector<Piece> make_copy() {
       continue;
     }
     const std::filesystem::path copy = kCopy / name;
+    const u64 bytes = entry.file_size();
     std::filesystem::copy_file(entry.path(), copy);
     std::filesystem::remove(entry.path());
-    pieces.push_back({copy, ::open(copy.c_str(), O_RDWR | O_CLOEXEC), entry.file_size()});
+    pieces.push_back({copy, ::open(copy.c_str(), O_RDWR | O_CLOEXEC), bytes});
   }
   std::sort(pieces.begin(), pieces.end(),
             [](const Piece& a, const Piece& b) { return a.path < b.path; });
