@@ -89,11 +89,15 @@ inline void cpu_pause() {
 #endif
 }
 
+// GCC takes a function that does nothing but prefetch for one without effect, and drops calls of it
+// or a loop in it: the empty statements cost no instruction and keep them.
 inline void prefetch(const void* address) {
   __builtin_prefetch(address);
+  asm volatile("" : : "r"(address));
 }
 inline void prefetch_for_write(const void* address) {
   __builtin_prefetch(address, 1);
+  asm volatile("" : : "r"(address));
 }
 
 }  // namespace lineq::shm
