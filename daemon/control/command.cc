@@ -95,7 +95,7 @@ Error invalid(std::string what) {
   return {ErrorCode::kInvalid, std::move(what)};
 }
 
-constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag;
+constexpr unsigned kFlags = rapidjson::kParseIterativeFlag;
 
 bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
@@ -507,6 +507,9 @@ std::string answer_json(const Answer& answer) {
 Result<Answer> parse_answer(std::string_view line) {
   constexpr std::string_view kWhat = "lineqd's answer cannot be read";
   rapidjson::Document document;
+  if (!is_utf8(line)) {  // its result goes into pages as it is
+    return Error{ErrorCode::kDamaged, fmt::format("{}: it is not UTF-8", kWhat)};
+  }
   if (Status s = parse(line, document); !s) {
     return Error{ErrorCode::kDamaged, fmt::format("{}: {}", kWhat, s.error().what)};
   }

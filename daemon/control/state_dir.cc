@@ -166,8 +166,8 @@ Status read_rooms(const std::string& text, std::vector<KeptRoom>& rooms) {
     return Error{ErrorCode::kDamaged, "nested too deeply"};
   }
   rapidjson::Document document;
-  document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
-                 rapidjson::kParseFullPrecisionFlag>(text.data(), text.size());
+  document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(
+      text.data(), text.size());
   if (document.HasParseError()) {
     return Error{ErrorCode::kDamaged,
                  fmt::format("not JSON at byte {}: {}", document.GetErrorOffset() + 1,

@@ -126,6 +126,10 @@ TEST(CommandTest, AnswersThereAndBack) {
   EXPECT_FALSE(parse_answer("").ok());
   EXPECT_FALSE(parse_answer("{}").ok());
   EXPECT_FALSE(parse_answer("[1]").ok());
+  // RapidJSON's full precision counts the leading zeros of nothing.
+  EXPECT_TRUE(parse_answer(R"({"ok":true,"result":-0e66})").ok());
+  EXPECT_EQ(parse_answer("{\"ok\":true,\"result\":{\"na\x83me\":1}}").error().what,
+            "lineqd's answer cannot be read: it is not UTF-8");
 }
 
 }  // namespace

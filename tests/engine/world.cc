@@ -70,7 +70,8 @@ void Hap::on_updates(peers::SessionTable& table, std::span<const peers::Update> 
          std::string(reinterpret_cast<const char*>(update.key.data()), update.key.size()),
          {update.cells, update.cells + table.definition.cells()},
          update.timed,
-         update.expire_ms});
+         update.expire_ms,
+         table.definition.data_types});
   }
 }
 

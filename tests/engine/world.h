@@ -29,6 +29,7 @@ class Hap : private peers::SessionEvents {
     std::vector<u64> cells;
     bool timed = false;
     u32 expire_ms = 0;
+    u64 data_types = 0;  // of the table as it was defined then
   };
 
   Hap(const peers::Hello& hello, std::string from, SegmentMs now);

@@ -88,8 +88,7 @@ http::Reply answered(const Result<control::Answer>& answer,
     return failure(status_of(answer->code), answer->error);
   }
   rapidjson::Document result;
-  result.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag>(
-      answer->result.data(), answer->result.size());
+  result.Parse<rapidjson::kParseIterativeFlag>(answer->result.data(), answer->result.size());
   if (result.HasParseError()) {
     return failure(502, "lineqd's answer cannot be read");
   }
@@ -108,8 +107,8 @@ Status read_object(std::string_view body, rapidjson::Document& document) {
   if (control::nested_too_deeply(body)) {
     return Error{ErrorCode::kInvalid, "the body is nested too deeply"};
   }
-  document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag |
-                 rapidjson::kParseFullPrecisionFlag>(body.data(), body.size());
+  document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(
+      body.data(), body.size());
   if (document.HasParseError()) {
     return Error{ErrorCode::kInvalid,
                  fmt::format("the body is not JSON at byte {}: {}", document.GetErrorOffset() + 1,
