@@ -48,6 +48,7 @@ class LedgerRun {
   u64 requests() const;
   u64 total();                    // requests by the totals
   std::string accidents() const;  // how many of which
+  const std::map<std::string, u64>& accident_counts() const { return accidents_; }
   std::string story() const;
 
  private:

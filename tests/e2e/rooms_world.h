@@ -41,9 +41,7 @@ class RoomWatch {
 
   shm::RoomNumbers numbers() const;
   u64 most_places() const;  // highest active + ready ever seen
-  // Tickets in the order in which they were called for the first time.
-  std::vector<u64> called() const;
-  // "" if every ticket was called after all smaller ones that were ever called.
+  // "" if nobody was seen waiting after somebody with a larger ticket had been called.
   std::string order_trouble() const;
   bool wait(const std::function<bool(const shm::RoomNumbers&)>& condition,
             Milliseconds patience = kPatience) const;
@@ -56,7 +54,8 @@ class RoomWatch {
   mutable std::mutex mutex_;
   shm::RoomNumbers numbers_;
   u64 most_places_ = 0;
-  std::vector<u64> called_;
+  u64 highest_called_ = 0;  // ticket
+  std::string overtaken_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };
