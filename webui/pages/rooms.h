@@ -1,10 +1,9 @@
 // The room API: waiting rooms with Cloudflare's field names and envelope.
 //
-//   GET    /waiting_rooms                  all             POST   /waiting_rooms           a new
-//   one GET    /waiting_rooms/{name}           one             PUT    /waiting_rooms/{name}    all
-//   rules GET    /waiting_rooms/{name}/status    its numbers     PATCH  /waiting_rooms/{name} some
-//   rules
-//                                                          DELETE /waiting_rooms/{name}
+//   GET    /waiting_rooms                  all rooms
+//   POST   /waiting_rooms                  a new one
+//   GET    /waiting_rooms/{name}           one; PUT: all its rules, PATCH: some, DELETE
+//   GET    /waiting_rooms/{name}/status    its numbers
 //   GET    /waiting_rooms/{name}/preview   its page, as a visitor in the middle of the line sees it
 //   POST   /waiting_rooms/{name}/actions   {"action": "pause" | "resume" | "admit" (n) |
 //          "queue_all" (on) | "suspend" (on) | "revoke" (session) | "revoke_all" | "message" (text)
