@@ -122,8 +122,10 @@ void Snapshots::run() {
 }
 
 Snapshots::Outcome Snapshots::write(bool clean) const {
-  Result<shm::Reader> reader =
-      shm::Reader::open({.directory = "", .instance = options_.instance, .patience_ms = 1000});
+  Result<shm::Reader> reader = shm::Reader::open({.directory = "",
+                                                  .instance = options_.instance,
+                                                  .patience_ms = 1000,
+                                                  .owner_uid = i64{::geteuid()}});
   if (!reader) {
     return reader.error();
   }

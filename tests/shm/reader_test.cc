@@ -49,6 +49,41 @@ TEST(ReaderTest, AStrangerIsToldWhichGroupMayRead) {
   EXPECT_EQ(status, 0);
 }
 
+TEST(ReaderTest, WhatBelongsToSomebodyElseIsNotRead) {
+  if (::geteuid() != 0) {
+    GTEST_SKIP() << "takes root, to give something away";
+  }
+  constexpr uid_t kNobody = 65534;
+  const TempInstance instance;
+  auto writer = attach(instance);
+  set(*writer->table_for(kUsers, 0)->table, kUsers, "anna", {7}, 10);
+  Source source = instance.source();
+  source.owner_uid = ::geteuid();
+  const std::string root = "/dev/shm/lineq." + instance.name() + ".root";
+  // All but the root: it says that there is an entry, and nobody's word is taken for which.
+  for (const auto& path : instance.objects()) {
+    ASSERT_EQ(::chown(path.c_str(), path == root ? 0 : kNobody, 0), 0);
+  }
+  auto reader = Reader::open(source);
+  ASSERT_TRUE(reader.ok()) << reader.error().what;
+  ASSERT_EQ(reader->tables().size(), 1U);
+  Scan scan;
+  reader->scan(reader->tables()[0], scan, 4096, [](const EntryView&) {
+    ADD_FAILURE() << "an entry";
+    return true;
+  });
+  SlotCopy copy;
+  EntryView entry;
+  EXPECT_NE(reader->lookup(reader->tables()[0], bytes("anna"), copy, entry), Lookup::kFound);
+  // A whole segment, as its maker would be the writer.
+  ASSERT_EQ(::chown(root.c_str(), kNobody, 0), 0);
+  const auto refused = Reader::open(source);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kForeign);
+  EXPECT_EQ(refused.error().what,
+            "shared memory object lineq." + instance.name() + ".root: owner 65534, expected 0");
+}
+
 TEST(ReaderTest, WaitsForASegmentThatComesUp) {
   TempInstance instance;
   std::unique_ptr<Writer> writer;
