@@ -291,6 +291,12 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
   cli::log_line(writer.attached_as() == shm::Attach::kReplaced ? cli::LogLevel::kWarning
                                                                : cli::LogLevel::kNotice,
                 "{}", fmt::make_format_args(writer.attach_note()));
+  if (writer.root_moved()) {
+    cli::log_warning(
+        "segment {}: a process that may only read it had locked it, which would keep lineqd out: "
+        "it was taken away from that lock",
+        settings.instance);
+  }
   daemon::tell_restored(writer.restored());
 
   engine::EngineOptions options;

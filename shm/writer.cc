@@ -18,6 +18,8 @@ namespace lineq::shm {
 namespace {
 
 constexpr u32 kNoOwner = 0xffffffff;  // of objects
+constexpr u32 kNamesPassed = 256;     // that are taken, for one object
+constexpr mode_t kModeWhileMoved = 0600;
 
 // Text that readers copy word by word; cut to fit, padded with zeros.
 template <std::size_t N>
@@ -95,8 +97,13 @@ std::optional<u32> Writer::State::prepare_object(ObjectKind kind, u32 owner, u64
     return std::nullopt;
   }
   ObjDesc& object = layout->objects[index];
-  // The number is spent before it is used: it never comes back, whatever happens next.
-  const u32 number = h.next_object;
+  // The number is spent before it is used: it never comes back, whatever happens next. A name that
+  // is taken, by somebody else or by what a lost root has left, is passed over.
+  u32 number = h.next_object;
+  for (u32 passed = 0;
+       passed < kNamesPassed && Object::exists(object_name(options.instance, number)); ++passed) {
+    ++number;
+  }
   store_relaxed(h.next_object, number + 1);
   crash_point();
   store_relaxed(object.number, number);
@@ -146,8 +153,50 @@ void Writer::State::bump_directory() {
 
 namespace {
 
+// Whoever may read the root can lock it for reading, and would keep every lineqd out for as long as
+// it likes. No lineqd runs then, and the root, as it is, becomes another file, where nobody holds
+// anything. kNotFound: it is no longer the root, look again.
+Result<Object> moved_root(const std::string& instance, const Object& held) {
+  // One at a time; readers cannot open this.
+  const auto gate = Object::hold("lineq." + instance + ".gate");
+  if (!gate) {
+    return gate.error();
+  }
+  // From here on nobody becomes the old file's writer; fails if somebody has, as the reader let go.
+  if (const Status kept = held.lock_for_reading(); !kept) {
+    return kept.error();
+  }
+  if (held.link_count() == 0) {
+    return Error{ErrorCode::kNotFound, "the root has moved"};
+  }
+  const std::string name = root_name(instance);
+  const std::string beside = name + ".new";
+  Object::unlink(beside);  // of one who was killed in here
+  auto fresh = Object::create(beside, held.bytes(), kModeWhileMoved);
+  if (!fresh) {
+    return Error{ErrorCode::kForeign, fresh.error().what};
+  }
+  Status done = held.reserve(0, held.bytes());
+  if (done) {
+    done = fresh->reserve(0, held.bytes());
+  }
+  if (done) {
+    std::memcpy(fresh->data(), held.data(), held.bytes());
+    done = fresh->lock();
+  }
+  if (done) {
+    done = fresh->take_name(beside, name);
+  }
+  if (!done) {
+    Object::unlink(beside);
+    return done.error();
+  }
+  return fresh;
+}
+
 // Takes the root object and its lock; a root that vanished under us is tried again.
-Result<Object> take_root(const std::string& name) {
+Result<Object> take_root(const std::string& instance, bool& moved) {
+  const std::string name = root_name(instance);
   for (int attempt = 0; attempt < 100; ++attempt) {
     auto root = Object::open_own(name);
     if (!root && root.error().code == ErrorCode::kNotFound) {
@@ -171,7 +220,16 @@ Result<Object> take_root(const std::string& name) {
     if (!root) {
       return root;
     }
-    if (const Status locked = root->lock(); !locked) {
+    const Status locked = root->lock();
+    if (!locked && locked.error().code == ErrorCode::kForeign) {
+      auto fresh = moved_root(instance, *root);
+      if (fresh || fresh.error().code != ErrorCode::kNotFound) {
+        moved = fresh.ok();
+        return fresh;
+      }
+      continue;
+    }
+    if (!locked) {
       return locked.error();
     }
     if (root->link_count() != 0) {
@@ -415,7 +473,8 @@ Result<std::unique_ptr<Writer>> Writer::attach(const WriterOptions& options) {
         fmt::format("change feed of 2^{} records (2^16 to 2^26 are allowed)", options.feed_log2)};
   }
   const std::string name = root_name(options.instance);
-  auto root = take_root(name);
+  bool moved = false;
+  auto root = take_root(options.instance, moved);
   if (!root) {
     return root.error();
   }
@@ -434,6 +493,7 @@ Result<std::unique_ptr<Writer>> Writer::attach(const WriterOptions& options) {
         s.attach_note = fmt::format(
             "segment {}: attached, {} tables, {}", options.instance, s.live_tables.size(),
             s.attached_as == Attach::kClean ? "left by a clean stop" : "recovered after a kill");
+        s.root_moved = moved;
         writer->go_live();
         return writer;
       }
@@ -504,6 +564,7 @@ Result<std::unique_ptr<Writer>> Writer::attach(const WriterOptions& options) {
   f.attach_note = fmt::format(
       "segment {}: {}{}", options.instance, why.empty() ? "created" : "replaced by a new one",
       why.empty() ? "" : fmt::format(", the old one was not usable: {}", why));
+  f.root_moved = moved;
   crash_point();
   store_release(f.header().magic, kMagic);  // pairs with load_acquire in Reader: all above is there
   writer->go_live();
@@ -572,6 +633,9 @@ Attach Writer::attached_as() const {
 }
 const std::string& Writer::attach_note() const {
   return state_->attach_note;
+}
+bool Writer::root_moved() const {
+  return state_->root_moved;
 }
 const Restored& Writer::restored() const {
   return state_->restored;

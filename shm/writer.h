@@ -115,6 +115,8 @@ class Writer {
 
   Attach attached_as() const;
   const std::string& attach_note() const;  // one sentence for the log
+  // A reader had locked the root so that no writer could: it was moved away from that lock.
+  bool root_moved() const;
   // A restored segment counts as attached: kClean or kRecovered.
   const Restored& restored() const;
   SegmentMs now() const;  // reads the clock: once a loop turn

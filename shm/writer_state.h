@@ -29,6 +29,7 @@ struct Writer::State {
   Attach attached_as = Attach::kCreated;
   std::vector<PeerBefore> peers_before;
   std::string attach_note;
+  bool root_moved = false;
   Restored restored;
 
   RootHeader& header() { return layout->header; }

@@ -1,12 +1,16 @@
 #include "shm/writer.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <array>
 #include <fstream>
+#include <thread>
 
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "shm/object.h"
 #include "tests/shm/segment.h"
 
 namespace lineq::shm {
@@ -140,6 +144,103 @@ TEST(WriterTest, ASquattedNameIsRefused) {
   ASSERT_FALSE(writer.ok());
   EXPECT_EQ(writer.error().code, ErrorCode::kForeign);
   EXPECT_NE(writer.error().what.find("65534"), std::string::npos) << writer.error().what;
+}
+
+// By somebody who waits for it, or by what a lost root has left.
+TEST(WriterTest, NamesThatAreTakenArePassedOver) {
+  const TempInstance instance;
+  const std::vector<u32> taken{1, 2, 4, 7};
+  const auto path = [&](u32 number) { return "/dev/shm/" + object_name(instance.name(), number); };
+  for (const u32 number : taken) {
+    std::ofstream(path(number)) << "trap";
+  }
+  {
+    auto writer = attach(instance);
+    fill(*writer->table_for(kVisitors, 0)->table, 50'000);
+    EXPECT_EQ(findings(instance), "");
+  }
+  EXPECT_EQ(attach(instance)->attached_as(), Attach::kRecovered);
+  for (const u32 number : taken) {
+    EXPECT_EQ(std::filesystem::file_size(path(number)), 4U);
+  }
+}
+
+// The root, opened and locked as far as a reader can.
+int reader_with_lock(const TempInstance& instance) {
+  const int fd = ::open(("/dev/shm/" + root_name(instance.name())).c_str(), O_RDONLY | O_CLOEXEC);
+  struct flock all {};
+  all.l_type = F_RDLCK;
+  EXPECT_EQ(::fcntl(fd, F_OFD_SETLK, &all), 0);
+  return fd;
+}
+
+TEST(WriterTest, AReadersLockKeepsNoWriterOut) {
+  const TempInstance instance;
+  {
+    auto writer = attach(instance);
+    fill(*writer->table_for(kVisitors, 0)->table, 5000);
+  }
+  auto before = Reader::open(instance.source());
+  ASSERT_TRUE(before.ok());
+  const int fd = reader_with_lock(instance);
+  auto writer = attach(instance);
+  EXPECT_TRUE(writer->root_moved());
+  EXPECT_EQ(writer->attached_as(), Attach::kRecovered);
+  Table& table = *writer->table(writer->tables()[0]);
+  EXPECT_EQ(table.live(), 5000U);
+  EXPECT_EQ(findings(instance), "");
+  EXPECT_EQ(Writer::attach(instance.options()).error().code, ErrorCode::kBusy);
+  const auto root = "/dev/shm/" + root_name(instance.name());
+  EXPECT_EQ(static_cast<unsigned>(std::filesystem::status(root).permissions()), 0640U);
+  // Who was there before finds the new one, and the lock on the old one hinders nobody any more.
+  bool follows = false;
+  for (int i = 0; i < 2000 && !follows; ++i) {
+    ::usleep(10'000);
+    follows = before->refresh()->replaced;
+  }
+  EXPECT_TRUE(follows);
+  writer->heartbeat(writer->now());
+  EXPECT_EQ(before->liveness(), Liveness::kAlive);
+  ::close(fd);
+  writer.reset();
+  writer = attach(instance);
+  EXPECT_FALSE(writer->root_moved());
+  EXPECT_EQ(writer->table(writer->tables()[0])->live(), 5000U);
+}
+
+TEST(WriterTest, OfManyWhoMoveTheRootOneBecomesTheWriter) {
+  for (int round = 0; round < 20; ++round) {
+    const TempInstance instance;
+    {
+      auto writer = attach(instance);
+      fill(*writer->table_for(kVisitors, 0)->table, 10);
+    }
+    const int fd = reader_with_lock(instance);
+    std::array<std::unique_ptr<Writer>, 4> writers;
+    std::array<std::string, 4> why;
+    std::vector<std::thread> starts;
+    for (std::size_t i = 0; i < writers.size(); ++i) {
+      starts.emplace_back([&, i] {
+        auto made = Writer::attach(instance.options());
+        if (made) {
+          writers[i] = made.take();
+        } else if (made.error().code != ErrorCode::kBusy) {
+          why[i] = made.error().what;
+        }
+      });
+    }
+    for (std::thread& start : starts) {
+      start.join();
+    }
+    std::size_t running = 0;
+    for (std::size_t i = 0; i < writers.size(); ++i) {
+      EXPECT_EQ(why[i], "");
+      running += writers[i] == nullptr ? 0U : 1U;
+    }
+    EXPECT_EQ(running, 1U);
+    EXPECT_EQ(findings(instance), "");
+    ::close(fd);
+  }
 }
 
 TEST(WriterTest, OptionsOutOfRangeNameTheRange) {
