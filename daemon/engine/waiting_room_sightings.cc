@@ -106,7 +106,9 @@ void WaitingRoom::users_updates(Peer& peer, const PeerTable& table, u32 users,
     Room* const room =
         theirs_still ? rooms_[entry.visitor.room.value].get() : room_of(key, theirs.key_capacity());
     if (room == nullptr) {
-      unknown_room(peer, key, now);
+      // What a session is called is as secret as any login.
+      unknown_room(peer, fmt::format("...{}", key.substr(std::min(key.rfind('@'), key.size()))),
+                   now);
       continue;
     }
     if (room->closing) {
