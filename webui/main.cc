@@ -28,6 +28,7 @@
 #include "webui/live/segment.h"
 #include "webui/net/control_client.h"
 #include "webui/net/server.h"
+#include "webui/pages/access.h"
 #include "webui/pages/keys.h"
 #include "webui/pages/legacy.h"
 #include "webui/pages/push.h"
@@ -208,6 +209,15 @@ pages::ConnectHint connect_hint(const cli::Settings& settings) {
              : pages::ConnectHint{plain->name, plain->address.host, plain->address.port};
 }
 
+// What is in force, and may be meant otherwise.
+std::vector<std::string> warnings_of(const cli::Settings& settings) {
+  std::vector<std::string> all = settings.warnings;
+  if (std::string loose = pages::loose_token_file(settings.admin_token_file); !loose.empty()) {
+    all.push_back(std::move(loose));
+  }
+  return all;
+}
+
 // SIGHUP: takes over what can change while running, says what cannot, and keeps what it has when
 // the new configuration is wrong. What became of it.
 std::string reload(const cli::CommandLine& line, cli::Settings& settings, pages::Site& site,
@@ -218,7 +228,7 @@ std::string reload(const cli::CommandLine& line, cli::Settings& settings, pages:
     cli::log_err("{}", news);
     return news;
   }
-  for (const std::string& warning : fresh->warnings) {
+  for (const std::string& warning : warnings_of(*fresh)) {
     cli::log_warning("{}", warning);
   }
   settings.log_level = fresh->log_level;
@@ -261,7 +271,7 @@ int listen(webnet::Server& server, const cli::Settings& settings, std::string_vi
 }
 
 int run(const cli::CommandLine& given, cli::Settings settings) {
-  for (const std::string& warning : settings.warnings) {
+  for (const std::string& warning : warnings_of(settings)) {
     cli::log_warning("{}", warning);
   }
   std::signal(SIGPIPE, SIG_IGN);
@@ -374,7 +384,7 @@ int main(int argc, char** argv) {
     return cli::usage_error(kName, settings.error().what);
   }
   if (line.has("check")) {
-    for (const std::string& warning : settings->warnings) {
+    for (const std::string& warning : warnings_of(*settings)) {
       fmt::print(stderr, "{}: {}\n", kName, warning);
     }
     return cli::print_out(kName, cli::settings_json(*settings));

@@ -194,11 +194,6 @@ TEST_F(RoomsTest, ChangesTakeTheToken) {
   EXPECT_EQ(admin("POST /waiting_rooms", body).status, 401);
   EXPECT_EQ(sent(), "");
   EXPECT_EQ(send("POST /waiting_rooms", body, "authorization: bearer another\r\n").status, 200);
-  EXPECT_TRUE(same_secret("abc", "abc"));
-  EXPECT_FALSE(same_secret("abc", "abd"));
-  EXPECT_FALSE(same_secret("abcabc", "abc"));
-  EXPECT_FALSE(same_secret("", "abc"));
-  EXPECT_FALSE(same_secret("abc", ""));
 }
 
 TEST_F(RoomsTest, WhatCameThroughAProxyOrIsWrittenOtherwiseIsAVisitors) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "shm/reader.h"
 #include "shm/support/result.h"
@@ -15,13 +14,14 @@ namespace lineq::pages {
 // restart. kNotFound: there is no token to compare with; kInvalid: none or a wrong one was sent.
 Status has_token(const http::Request& request, const std::string& token_file);
 
+// A sentence for the log if others than its owner and group can read the token, or others than its
+// owner can write it; empty if not, or if there is no file.
+std::string loose_token_file(const std::string& token_file);
+
 // The operator's calls carry no token. They come from a private network, straight, from a program:
 // not from a browser (which says Origin or Sec-Fetch-Site), and not for a site behind HAProxy (a
 // visitor's request comes from where a HAProxy is connected from, names a room's host, or brings a
 // cookie). `reader` may be null.
 Status is_operator(const http::Request& request, const shm::Reader* reader);
-
-// Takes as long for every wrong text of one length.
-bool same_secret(std::string_view a, std::string_view b);
 
 }  // namespace lineq::pages

@@ -4,16 +4,12 @@
 
 #include <openssl/evp.h>
 
-#include "shm/support/assert.h"
+#include "webui/pages/digest.h"
 
 namespace lineq::pages {
 
 std::string csp_hash(std::string_view inline_text) {
-  std::array<unsigned char, 32> digest{};
-  unsigned bytes = 0;
-  LINEQ_ASSERT(EVP_Digest(inline_text.data(), inline_text.size(), digest.data(), &bytes,
-                          EVP_sha256(), nullptr) == 1 &&
-               bytes == digest.size());
+  const auto digest = sha256(inline_text);
   std::array<unsigned char, 45> text{};  // with a NUL behind it
   EVP_EncodeBlock(text.data(), digest.data(), static_cast<int>(digest.size()));
   return "'sha256-" + std::string(reinterpret_cast<const char*>(text.data())) + "'";
