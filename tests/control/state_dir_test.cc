@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "tests/control/fake_rooms.h"
 #include "tests/support/instance.h"
@@ -75,6 +76,21 @@ TEST_F(StateDirTest, ALinkInTheWayIsNotWrittenThrough) {
   EXPECT_TRUE(state_->save_rooms({}).ok());
   EXPECT_FALSE(state_->append_event("{}").ok());
   EXPECT_EQ(content(dir_.file("precious")), "precious");
+}
+
+TEST_F(StateDirTest, OthersThanItsGroupReadOnlyPages) {
+  const mode_t before = ::umask(0);
+  EXPECT_TRUE(state_->save_rooms({}).ok());
+  EXPECT_TRUE(state_->append_event("{}").ok());
+  EXPECT_TRUE(state_->save_page("shop", "<p>").ok());
+  ::umask(before);
+  const auto mode = [&](const char* name) {
+    return static_cast<unsigned>(std::filesystem::status(file(name)).permissions());
+  };
+  EXPECT_EQ(mode("rooms.json"), 0640U);
+  EXPECT_EQ(mode("events.jsonl"), 0640U);
+  EXPECT_EQ(mode("pages"), 0755U);
+  EXPECT_EQ(mode("pages/shop.html"), 0644U);
 }
 
 TEST_F(StateDirTest, PagesAreFiles) {
