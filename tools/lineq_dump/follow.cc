@@ -58,11 +58,11 @@ Follower::Follower(shm::Reader& reader, Printer& printer, Output& out, const Sel
       out_(out),
       selection_(selection),
       note_(std::move(note)),
+      picks_(std::move(picks)),
       cursor_(reader.feed_end()),
       last_look_(tick_of(reader.now())),
       liveness_(reader.liveness()),
       records_(kBatch) {
-  picks_ = std::move(picks);
   look_again();
   if (show_present) {
     scan_all(std::nullopt);

@@ -15,7 +15,7 @@ constexpr std::string_view kBase64 =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 // Two digits for every twelve bits.
-constexpr auto kPairs = [] {
+constexpr auto kPairs = []() {
   std::array<std::array<char, 2>, 4096> pairs{};
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     pairs[i] = {kBase64[i >> 6], kBase64[i & 63]};
