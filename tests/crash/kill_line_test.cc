@@ -1,13 +1,9 @@
 // kill -9 at random moments while visitors come, are called and leave: nobody's state or ticket is
 // other than acknowledged, lines and visitors agree.
-#include <csignal>
-#include <random>
 #include <unordered_map>
 
-#include <sys/mman.h>
-#include <sys/wait.h>
-
 #include "shm/words.h"
+#include "tests/crash/kill.h"
 #include "tests/shm/visitors.h"
 
 namespace lineq::shm {
@@ -21,12 +17,7 @@ struct Journal {
   u64 intended[kKeys];
 };
 
-[[noreturn]] void work(const TempInstance& instance, Journal& journal, u64 seed) {
-  auto attached = Writer::attach(instance.options());
-  if (!attached) {
-    ::_exit(1);
-  }
-  Writer& writer = **attached;
+[[noreturn]] void come_and_leave(Writer& writer, Journal& journal, u64 seed) {
   if (writer.rooms().empty()) {
     (void)writer.add_room(room_settings("shop"), 0);
   }
@@ -83,33 +74,14 @@ struct Journal {
 
 TEST(SlowKillTest, NobodyLosesAPlaceWhateverIsKilled) {
   TempInstance instance;
-  auto* journal = static_cast<Journal*>(
-      ::mmap(nullptr, sizeof(Journal), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  ASSERT_NE(journal, MAP_FAILED);
+  const Shared<Journal> journal;
   const u64 seed = std::random_device{}();
   SCOPED_TRACE(fmt::format("seed {}", seed));
   std::mt19937_64 random(seed);
   u64 redone = 0;
   for (u64 round = 1; round <= 300; ++round) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      work(instance, *journal, round);
-    }
-    const u64 deadline = monotonic_ms() + 10'000;
-    Source source = instance.source();
-    source.patience_ms = 10'000;
-    auto reader = Reader::open(source);
-    ASSERT_TRUE(reader.ok());
-    const u64 tail = reader->feed_end().position;
-    while (reader->feed_end().position == tail && monotonic_ms() < deadline) {
-      ::sched_yield();
-    }
-    const timespec pause{0, static_cast<long>(random() % 8'000'000)};
-    ::nanosleep(&pause, nullptr);
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFSIGNALED(status));
+    work_and_kill(instance, random, [&](Writer& w) { come_and_leave(w, *journal, round); });
+    ASSERT_FALSE(HasFatalFailure());
     ASSERT_EQ(findings(instance), "") << "before the repair, round " << round;
 
     auto writer = attach(instance);
@@ -134,7 +106,6 @@ TEST(SlowKillTest, NobodyLosesAPlaceWhateverIsKilled) {
   }
   EXPECT_EQ(findings(instance), "");
   EXPECT_GT(redone, 0U);
-  ::munmap(journal, sizeof(Journal));
 }
 
 }  // namespace
