@@ -100,7 +100,7 @@ TEST_F(SlowWaitingRoomTest, HaproxysAreKilledAndReloaded) {
   }
   ASSERT_TRUE(world.crowd.wait_finished(std::chrono::seconds(std::max(120U, visitors / 6))))
       << world.crowd.result().json() << world.story();
-  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors), "");
+  EXPECT_EQ(world.trouble_with(world.crowd.result(), *watch, 20, visitors, true), "");
   EXPECT_EQ(world.wait_empty(*watch, std::chrono::seconds(60)), "");
 }
 

@@ -87,8 +87,10 @@ class RoomsWorld : public World {
   bool enters(std::size_t haproxy, const std::string& id);
 
   // What must be true of every crowd that was let through a room of `capacity`; "" or sentences.
+  // `haproxys_die`: a HAProxy that is killed may take with it that the site has just ended a
+  // session, and the answer that said so: its visitor then asks once more and is still inside.
   std::string trouble_with(const CrowdResult& result, const RoomWatch& watch, u32 capacity,
-                           u32 visitors) const;
+                           u32 visitors, bool haproxys_die = false) const;
   // Nobody holds a place or waits, and the segment is sound; "" or what is left.
   std::string wait_empty(const RoomWatch& watch, Milliseconds patience = kPatience);
   // The same after a crowd, in a room of `crowd_room`. A ticket without a visitor (an answer was

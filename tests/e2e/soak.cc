@@ -140,7 +140,7 @@ class Steady {
       run_.report.wrong("steady", "the crowd is not served: " + world_.crowd.result().json());
     }
     run_.report.wrong("steady",
-                      world_.trouble_with(world_.crowd.result(), *watch_, kPlaces, sent_));
+                      world_.trouble_with(world_.crowd.result(), *watch_, kPlaces, sent_, true));
     run_.report.wrong("steady", world_.wait_empty(*watch_, std::chrono::seconds(90)));
     run_.report.count("visitors", world_.crowd.numbers().left);
     if (!world_.daemon.running() || !world_.web.running()) {
@@ -344,7 +344,8 @@ class Kills {
         run_.report.wrong(
             "kills", "the crowd is not served: " + world.crowd.result().json() + world.story());
       }
-      run_.report.wrong("kills", world.trouble_with(world.crowd.result(), *watch, kRoom, sent));
+      run_.report.wrong("kills",
+                        world.trouble_with(world.crowd.result(), *watch, kRoom, sent, true));
       run_.report.wrong("kills", world.wait_empty(*watch, std::chrono::seconds(60)));
     }
     run_.report.count("visitors", world.crowd.numbers().left);
