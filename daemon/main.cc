@@ -354,6 +354,7 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
     }
     loop.stop();
   };
+  loop.on_late = [&](u64 ms) { engine.resume(ms, loop.now()); };
   loop.on_turn = [&] {
     engine.turn(loop.now());
     net.flush();

@@ -88,7 +88,8 @@ struct alignas(64) RootHeader {
   u32 next_table_id;
   u32 mode;  // what the plain tables mean: 0 nothing yet, otherwise the daemon's mode + 1
   // shift:32 | until:32, both Tick, one word so that a kill cannot part them. Room time = Tick -
-  // shift: each attach adds now - max(last heartbeat, until) to shift and makes until = now.
+  // shift: each attach, and a writer that stood still, adds now - max(last heartbeat, until) to
+  // shift and makes until = now.
   u64 visit_clock;
   u64 pad3[1];
   // change feed (shm-design 14)

@@ -4,7 +4,7 @@
 //   ext[1]  deadline:32 | since:32                             room time
 //
 // Room time is Tick minus the time during which no daemon ran (see visit_clock in layout.h): it
-// stands still while lineqd is away, so that nobody's deadline passes because of that.
+// stands still while lineqd is away or stopped, so that nobody's deadline passes because of that.
 //
 // Visitors that wait, are called or are inside never expire as entries (kMetaNeverExpires): their
 // deadline decides, and the daemon ends them. Ended ones expire like any entry.

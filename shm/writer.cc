@@ -651,6 +651,11 @@ void Writer::heartbeat(SegmentMs now) {
   set_counter(DaemonCounter::objects_bytes, state_->provisioner->reserved());
 }
 
+void Writer::resume(SegmentMs now) {
+  stop_room_time(now);
+  heartbeat(now);
+}
+
 u32 Writer::mode() const {
   return state_->header().mode;
 }

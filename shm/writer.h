@@ -121,6 +121,8 @@ class Writer {
   const Restored& restored() const;
   SegmentMs now() const;  // reads the clock: once a loop turn
   void heartbeat(SegmentMs now);
+  // The process itself stood still since the last heartbeat: so did room time.
+  void resume(SegmentMs now);
   void stop();  // heartbeat, state kStopped; the segment stays
   // What the plain tables of the segment mean, in the daemon's numbers; 0 = nothing yet.
   u32 mode() const;
@@ -179,7 +181,7 @@ class Writer {
   u64 room_pacing(RoomNo room) const;
   void set_room_pacing(RoomNo room, u64 tat_us);
   // See visitor.h. A tick of room time and one of the segment's differ by the same amount until the
-  // next attach.
+  // next attach or resume().
   Tick room_time(SegmentMs now) const;
 
   void set_counter(DaemonCounter c, u64 value);

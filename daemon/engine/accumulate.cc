@@ -714,6 +714,16 @@ bool Accumulate::turn(SegmentMs now) {
   return sums_.turn(now, kSumsATurn) && walks_.empty();
 }
 
+// What speaks against a HAProxy may lie unread.
+void Accumulate::on_resume(u64 away_ms) {
+  for (const auto& t : told_) {
+    if (t != nullptr && t->up) {
+      t->up_ms += away_ms;
+      t->taught_ms += away_ms;
+    }
+  }
+}
+
 void Accumulate::tick(SegmentMs now) {
   for (u32 no = 0; no < told_.size(); ++no) {
     const PeerNo peer{static_cast<u16>(no)};

@@ -61,6 +61,7 @@ class Accumulate final : public Mode {
   void on_taught(Peer& peer, bool partial, SegmentMs now) override;
   void on_live(Peer& peer, SegmentMs now) override;
   void on_down(Peer& peer, SegmentMs now) override;
+  void on_resume(u64 away_ms) override;
   bool ask_again(Peer& peer, SegmentMs now) override;
   bool turn(SegmentMs now) override;
   void tick(SegmentMs now) override;

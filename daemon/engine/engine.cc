@@ -251,6 +251,21 @@ void Engine::tick(SegmentMs now) {
   }
 }
 
+void Engine::resume(u64 away_ms, SegmentMs now) {
+  now_ = now;
+  cli::log_warning(
+      "lineqd stood still for {} ms: stopped, suspended or starved of processor time; rooms and "
+      "the patience with HAProxys go on as if it had not passed",
+      away_ms);
+  writer_.resume(now);
+  store_.resume(now);
+  for (const auto& peer : book_.all()) {
+    peer->session.excuse(away_ms);
+    peer->in.last_ms += away_ms;
+  }
+  mode_->on_resume(away_ms);
+}
+
 // A lesson that is over, or of which nothing more comes.
 void Engine::end_of_lesson(Peer& peer) {
   using Phase = Inbound::Phase;

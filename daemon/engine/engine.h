@@ -74,6 +74,9 @@ class Engine {
 
   void tick(SegmentMs now);
   void turn(SegmentMs now);
+  // The process stood still for so long, until now: stopped, suspended, starved. Before anything
+  // else is done. What HAProxys and visitors did not do in that time is not held against them.
+  void resume(u64 away_ms, SegmentMs now);
   bool busy() const { return more_ || relay_.ready(); }
   // The next turn has something to do in so many milliseconds, whatever happens.
   std::optional<u64> next_ms() const { return mode_->next_ms(now_); }

@@ -101,6 +101,9 @@ class Mode {
     return false;
   }
 
+  // lineqd itself stood still for so long, until now: nobody's deadline passed in that time.
+  virtual void on_resume(u64 away_ms) { static_cast<void>(away_ms); }
+
   // A slice of what is left to do. True when nothing is.
   virtual bool turn(SegmentMs now) {
     static_cast<void>(now);

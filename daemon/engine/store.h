@@ -35,6 +35,9 @@ class Store {
   // A tick of the segment less the same moment in room time.
   Tick room_shift() const { return room_shift_; }
 
+  // Room time stood still. Deadlines move away, so what is armed fires early and is armed again.
+  void resume(SegmentMs now) { room_shift_ = tick_of(now) - writer_.room_time(now); }
+
   // For entries that are not written by apply().
   void arm(u16 table_no, u32 slot, Tick deadline) { wheel_.arm(table_no, slot, deadline); }
   // The table is about to go.

@@ -553,6 +553,23 @@ void WaitingRoom::on_down(Peer& peer, SegmentMs now) {
   }
 }
 
+// Visitors' deadlines are in room time. The rest is patience with HAProxys, which could not be
+// heard.
+void WaitingRoom::on_resume(u64 away_ms) {
+  started_ms_ += away_ms;
+  for (const auto& state : peers_) {
+    if (state != nullptr && !state->up && state->was_up) {
+      state->down_ms += away_ms;
+    }
+  }
+  for (auto& [word, pending] : pending_) {
+    pending.since += away_ms;
+  }
+  for (auto& [since, place] : pending_order_) {
+    since += away_ms;
+  }
+}
+
 // --- admission ---
 
 // After a start: whether it is known who is inside.

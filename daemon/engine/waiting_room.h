@@ -92,6 +92,7 @@ class WaitingRoom final : public Mode, public RoomControl {
   void on_taught(Peer& peer, bool partial, SegmentMs now) override;
   void on_live(Peer& peer, SegmentMs now) override;
   void on_down(Peer& peer, SegmentMs now) override;
+  void on_resume(u64 away_ms) override;
   bool turn(SegmentMs now) override;
   void tick(SegmentMs now) override;
   std::optional<u64> next_ms(SegmentMs now) const override;

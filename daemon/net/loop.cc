@@ -1,6 +1,7 @@
 #include "daemon/net/loop.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <sys/resource.h>
 
@@ -15,7 +16,7 @@ Loop& self(void* data) {
 
 }  // namespace
 
-Loop::Loop(std::function<SegmentMs()> clock) : clock_(std::move(clock)) {
+Loop::Loop(std::function<SegmentMs()> clock) : clock_(std::move(clock)), now_(clock_()) {
   LINEQ_ASSERT(uv_loop_init(&loop_) == 0);
   uv_prepare_init(&loop_, &prepare_);
   uv_check_init(&loop_, &check_);
@@ -55,8 +56,11 @@ Loop::~Loop() {
 
 SegmentMs Loop::now() {
   if (!now_known_) {
-    now_ = clock_();
+    const SegmentMs before = std::exchange(now_, clock_());
     now_known_ = true;
+    if (now_ >= before + kLateMs && on_late) {
+      on_late(now_ - before);
+    }
   }
   return now_;
 }

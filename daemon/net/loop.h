@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "shm/liveness.h"
 #include "shm/support/clock.h"
 #include "shm/support/result.h"
 
@@ -35,6 +36,10 @@ class Loop {
   std::function<bool()> on_turn;
   std::function<void()> on_tick;  // every kTickMs
   static constexpr u64 kTickMs = 100;
+  // No turn for so many milliseconds, and at least kLateMs, although a tick was due: the process
+  // stood still. Called before anything else of the turn that notices it.
+  std::function<void(u64)> on_late;
+  static constexpr u64 kLateMs = shm::kStallMs;  // what readers call stalled
 
   // The next turn does not wait for longer than this. Call from on_turn.
   void wake_in(u64 ms);
@@ -54,7 +59,7 @@ class Loop {
   void close(Handle& handle);
 
   std::function<SegmentMs()> clock_;
-  SegmentMs now_ = 0;
+  SegmentMs now_;
   bool now_known_ = false;
   bool stopping_ = false;
   uv_loop_t loop_{};

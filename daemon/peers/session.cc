@@ -83,6 +83,7 @@ void Session::feed(std::span<const u8> bytes, u64 now_ms) {
     return;
   }
   last_received_ms_ = now_ms;
+  excused_ms_ = 0;
   counters_.bytes_in += bytes.size();
 
   // What was left unfinished gets just the bytes it misses; all others are used where they lie.
@@ -603,7 +604,7 @@ void Session::tick(u64 now_ms) {
     }
     return;
   }
-  if (elapsed(now_ms, last_received_ms_) >= config_.dead_ms) {
+  if (elapsed(now_ms, last_received_ms_ + excused_ms_) >= config_.dead_ms) {
     finish(Problem::kSilent, fmt::format("silent for {} ms", config_.dead_ms));
     return;
   }
@@ -613,6 +614,11 @@ void Session::tick(u64 now_ms) {
   }
 }
 
+void Session::excuse(u64 ms) {
+  started_ms_ += ms;
+  excused_ms_ += ms;
+}
+
 u64 Session::next_deadline() const {
   if (ended()) {
     return kNever;
@@ -620,7 +626,7 @@ u64 Session::next_deadline() const {
   if (!established()) {
     return started_ms_ + config_.handshake_ms;
   }
-  const u64 dead = last_received_ms_ + config_.dead_ms;
+  const u64 dead = last_received_ms_ + excused_ms_ + config_.dead_ms;
   return out_.empty() ? std::min(dead, last_sent_ms_ + config_.heartbeat_ms) : dead;
 }
 

@@ -160,6 +160,8 @@ class Session {
   void feed(std::span<const u8> bytes, u64 now_ms);
   // Deadlines and heartbeats.
   void tick(u64 now_ms);
+  // For so long nobody here listened: no silence of the other side.
+  void excuse(u64 ms);
   // When tick() has something to do at the latest.
   u64 next_deadline() const;
 
@@ -273,6 +275,7 @@ class Session {
   u64 now_ms_;
   u64 started_ms_;
   u64 last_received_ms_;
+  u64 excused_ms_ = 0;  // of the time since then
   u64 last_sent_ms_;
   Hello hello_;
   u32 status_ = 0;

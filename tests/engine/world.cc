@@ -206,6 +206,15 @@ void World::pass(u64 ms) {
   }
 }
 
+void World::stand_still(u64 ms) {
+  pass(100);  // it has ticked until then
+  now_ += ms;
+  engine_->resume(ms, now_);
+  for (const auto& hap : haps_) {
+    hap->session->excuse(ms);
+  }
+}
+
 shm::Table* World::table(std::string_view name) {
   for (const u16 no : writer_->tables()) {
     const shm::TableInfo& info = writer_->table(no)->info();

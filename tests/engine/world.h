@@ -92,6 +92,8 @@ class World {
   void settle();
   // Moves the clock in steps of a tick and settles after each.
   void pass(u64 ms);
+  // Nobody runs for so long. What was on its way waits for settle().
+  void stand_still(u64 ms);
   // A new Engine on a newly attached segment, as after a kill; all HAProxys are gone.
   void restart();
 
