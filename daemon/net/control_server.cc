@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <optional>
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -17,7 +16,6 @@
 #include <sys/un.h>
 
 #include "daemon/control/command.h"
-#include "tools/cli/log.h"
 
 namespace lineq::net {
 namespace {
@@ -186,28 +184,27 @@ Status ControlServer::open() {
     ::unlink(path.c_str());
     return s;
   }
-  listener_ = new uv_pipe_t{};
-  uv_pipe_init(loop_.uv(), listener_, 0);
-  listener_->data = this;
-  int code = uv_pipe_open(listener_, fd);
-  if (code != 0) {
-    ::close(fd);
-  } else {
-    code = uv_listen(reinterpret_cast<uv_stream_t*>(listener_), kBacklog,
-                     [](uv_stream_t* stream, int status) {
-                       if (status == 0) {
-                         static_cast<ControlServer*>(stream->data)->accept();
-                       }
-                     });
-  }
-  if (code != 0) {
+  acceptor_.emplace(
+      *loop_.uv(), fd, [this](int taken) { accept(taken); },
+      [this](int taken, const std::string& why) { run_short(taken, why); });
+  if (const int code = acceptor_->start(); code != 0) {
     close();
     return cannot(path, uv_strerror(code));
   }
   return {};
 }
 
-void ControlServer::accept() {
+// Somebody may be here to look what is wrong: the last descriptor is for one at a time.
+void ControlServer::run_short(int fd, const std::string& why) {
+  if (const auto hidden = limit_.admit("descriptors", loop_.now())) {
+    cli::log_err("control: {}; one caller at a time is answered ({} more before)", why, *hidden);
+  }
+  if (fd >= 0) {
+    accept(fd);
+  }
+}
+
+void ControlServer::accept(int fd) {
   auto made = std::make_unique<Client>();
   Client& client = *made;
   uv_pipe_init(loop_.uv(), &client.pipe, 0);
@@ -215,12 +212,10 @@ void ControlServer::accept() {
   client.server = this;
   client.number = ++accepted_;
   clients_.push_back(std::move(made));
-  if (uv_accept(reinterpret_cast<uv_stream_t*>(listener_),
-                reinterpret_cast<uv_stream_t*>(&client.pipe)) != 0) {
+  if (uv_pipe_open(&client.pipe, fd) != 0) {
+    ::close(fd);
     return end(client);
   }
-  uv_os_fd_t fd = -1;
-  uv_fileno(reinterpret_cast<const uv_handle_t*>(&client.pipe), &fd);
   client.caller = caller_of(fd);
   client.stranger = options_.stranger && options_.stranger(client.caller);
   const auto strangers =
@@ -364,6 +359,9 @@ void ControlServer::end(Client& client) {
     const auto* gone = static_cast<Client*>(handle->data);
     std::erase_if(gone->server->clients_, [&](const auto& c) { return c.get() == gone; });
   });
+  if (!closed_) {
+    acceptor_->keep_spare();
+  }
 }
 
 void ControlServer::close() {
@@ -376,10 +374,8 @@ void ControlServer::close() {
       info.st_ino == inode_) {
     ::unlink(options_.path.c_str());
   }
-  if (listener_ != nullptr) {
-    uv_close(reinterpret_cast<uv_handle_t*>(listener_),
-             [](uv_handle_t* handle) { delete reinterpret_cast<uv_pipe_t*>(handle); });
-    listener_ = nullptr;
+  if (acceptor_) {
+    acceptor_->close();
   }
   for (const auto& client : clients_) {
     end(*client);

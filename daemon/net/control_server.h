@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,8 @@
 #include "daemon/control/policy.h"
 #include "daemon/net/loop.h"
 #include "shm/support/result.h"
+#include "tools/cli/log.h"
+#include "tools/sockets/acceptor.h"
 
 namespace lineq::net {
 
@@ -61,7 +64,8 @@ class ControlServer {
 
   ControlServer(Loop& loop, ControlOptions options, Answer answer);
   Status open();
-  void accept();
+  void accept(int fd);
+  void run_short(int fd, const std::string& why);
   void reply(u64 number, std::string line);
   void write(Client& client, std::string line);
   void watch(Client& client);
@@ -70,11 +74,12 @@ class ControlServer {
   Loop& loop_;
   ControlOptions options_;
   Answer answer_;
-  uv_pipe_t* listener_ = nullptr;  // libuv's until it is closed
-  u64 device_ = 0, inode_ = 0;     // of the file, so that only ours is removed
+  std::optional<sockets::Acceptor> acceptor_;
+  u64 device_ = 0, inode_ = 0;  // of the file, so that only ours is removed
   std::vector<std::unique_ptr<Client>> clients_;
   u64 accepted_ = 0;
   bool closed_ = false;
+  cli::LogLimit limit_;
 };
 
 // Of a connected Unix socket.

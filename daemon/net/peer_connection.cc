@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 
 #include "daemon/net/unix_socket.h"
+#include "tools/sockets/acceptor.h"
 
 namespace lineq::net {
 namespace {
@@ -17,6 +18,11 @@ constexpr u64 kLingerMs = 1000;
 constexpr u64 kTlsHandshakeMs = 5000;
 // Encrypted at a time; what the network does not take waits as plain text, where it is counted.
 constexpr std::size_t kEncryptedPiece = std::size_t{256} << 10;
+
+std::string dial_error(int code) {
+  const std::string shortage = sockets::shortage(-code);
+  return shortage.empty() ? uv_strerror(code) : shortage;
+}
 
 std::string more_before(u64 hidden) {
   return hidden == 0 ? "" : fmt::format(" ({} more before)", hidden);
@@ -75,19 +81,19 @@ bool ListenerRules::address_allowed(const std::string& address) const {
 
 // --- beginning ---
 
-std::unique_ptr<PeerConnection> PeerConnection::accept(Loop& loop, engine::Engine& engine,
-                                                       uv_stream_t* listener,
-                                                       ListenerRules& rules) {
+std::unique_ptr<PeerConnection> PeerConnection::accept(Loop& loop, engine::Engine& engine, int fd,
+                                                       bool tcp, ListenerRules& rules) {
   std::unique_ptr<PeerConnection> made(new PeerConnection(loop, engine));
   PeerConnection& c = *made;
   c.rules_ = &rules;
-  if (listener->type == UV_TCP) {
+  if (tcp) {
     uv_tcp_init(loop.uv(), &c.socket_.tcp);
   } else {
     uv_pipe_init(loop.uv(), &c.socket_.pipe, 0);
   }
   c.stream()->data = &c;
-  if (uv_accept(listener, c.stream()) != 0) {
+  if ((tcp ? uv_tcp_open(&c.socket_.tcp, fd) : uv_pipe_open(&c.socket_.pipe, fd)) != 0) {
+    ::close(fd);
     c.close_socket();
     return made;
   }
@@ -111,7 +117,7 @@ std::unique_ptr<PeerConnection> PeerConnection::accept(Loop& loop, engine::Engin
     c.close_socket();
     return made;
   }
-  if (listener->type == UV_TCP) {
+  if (tcp) {
     uv_tcp_nodelay(&c.socket_.tcp, 1);
   }
   endpoint.listener = rules.number;
@@ -142,7 +148,7 @@ std::unique_ptr<PeerConnection> PeerConnection::dial(Loop& loop, engine::Engine&
       uv_tcp_connect(&c.connect_, &c.socket_.tcp, reinterpret_cast<const sockaddr*>(&address),
                      [](uv_connect_t* r, int status) { of(r->handle->data).connected(status); });
   if (code != 0) {
-    c.close(uv_strerror(code));
+    c.close(dial_error(code));
   }
   return made;
 }
@@ -172,7 +178,7 @@ void PeerConnection::connected(int status) {
     return;  // given up meanwhile
   }
   if (status != 0) {
-    close(uv_strerror(status));
+    close(dial_error(status));
     return;
   }
   state_ = State::kOpen;

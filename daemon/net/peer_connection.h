@@ -49,10 +49,10 @@ struct ConnectionOutcome {
 
 class PeerConnection {
  public:
-  // Takes the waiting connection of `listener`, which is a TCP or a Unix socket. Closes at once
-  // when it is gone again, is not allowed here, or is one too many. `rules` outlive it.
-  static std::unique_ptr<PeerConnection> accept(Loop& loop, engine::Engine& engine,
-                                                uv_stream_t* listener, ListenerRules& rules);
+  // A connection that a listener took: `fd`, of TCP or of a Unix socket. Closes at once when it is
+  // gone again, is not allowed here, or is one too many. `rules` outlive it.
+  static std::unique_ptr<PeerConnection> accept(Loop& loop, engine::Engine& engine, int fd,
+                                                bool tcp, ListenerRules& rules);
   static std::unique_ptr<PeerConnection> dial(Loop& loop, engine::Engine& engine,
                                               const sockaddr_storage& address, DialTarget target);
   static std::unique_ptr<PeerConnection> dial(Loop& loop, engine::Engine& engine,

@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "daemon/net/unix_socket.h"
@@ -33,6 +36,25 @@ bool is_stale(const std::string& path) {
   return refused;
 }
 
+// A descriptor, or what the system said, below 0.
+int bind_tcp(const sockaddr_storage& address, socklen_t length, bool several) {
+  const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) {
+    return -errno;
+  }
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (address.ss_family == AF_INET6 && several) {
+    ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  }
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), length) != 0) {
+    const int error = errno;
+    ::close(fd);
+    return -error;
+  }
+  return fd;
+}
+
 Error refused(const std::string& text, int code) {
   return {code == UV_EADDRINUSE ? ErrorCode::kBusy : ErrorCode::kSystem,
           fmt::format("cannot listen on {}: {}", text, uv_strerror(code))};
@@ -50,8 +72,7 @@ Result<std::unique_ptr<PeerListener>> PeerListener::listen(Loop& loop, engine::E
   made->set_rules(settings, std::move(tls));
   const cli::PeerAddress& address = settings.address;
   const Status listening = address.kind == Kind::kTcp ? made->listen_tcp(address.host, address.port)
-                           : address.kind == Kind::kUnix ? made->listen_unix(address.host)
-                                                         : made->listen_abstract(address);
+                                                      : made->listen_unix(address);
   if (!listening) {
     return listening.error();
   }
@@ -102,99 +123,83 @@ Status PeerListener::listen_tcp(const std::string& host, u16 port) {
     auto& in_port = a->ai_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(address).sin6_port
                                              : reinterpret_cast<sockaddr_in&>(address).sin_port;
     in_port = htons(port);
-    auto socket = std::make_unique<Socket>();
-    socket->owner = this;
-    socket->text = address_text(address);
-    uv_tcp_init(loop_.uv(), &socket->handle.tcp);
-    Socket& s = *socket;
-    s.handle.stream.data = &s;
-    sockets_.push_back(std::move(socket));
-    const unsigned flags = a->ai_family == AF_INET6 && several ? unsigned{UV_TCP_IPV6ONLY} : 0U;
-    int code = uv_tcp_bind(&s.handle.tcp, reinterpret_cast<const sockaddr*>(&address), flags);
-    if (code == 0) {
-      last = start(s);
-    } else {
-      last = refused(s.text, code);
-    }
-    if (!last) {
+    const int fd = bind_tcp(address, a->ai_addrlen, several);
+    if (fd < 0) {
       // The name has other addresses, of which this machine may know fewer than its resolver.
-      close(s);
-      s.text.clear();
-      if (code == UV_EADDRINUSE || last.error().code == ErrorCode::kBusy) {
-        return last;
-      }
-      continue;
+      last = refused(address_text(address), fd);
+    } else {
+      socklen_t length = sizeof address;
+      ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+      last = start(fd, address_text(address), true);
+      port = ntohs(in_port);  // the same for the other addresses, when any would do
     }
-    int length = sizeof address;
-    uv_tcp_getsockname(&s.handle.tcp, reinterpret_cast<sockaddr*>(&address), &length);
-    s.text = address_text(address);
-    port = ntohs(in_port);  // the same for the other addresses, when any would do
+    if (!last && last.error().code == ErrorCode::kBusy) {
+      return last;
+    }
   }
-  return addresses().empty() ? last : Status();
+  return sockets_.empty() ? last : Status();
 }
 
-Status PeerListener::listen_unix(const std::string& path) {
-  if (is_stale(path)) {
-    ::unlink(path.c_str());
+Status PeerListener::listen_unix(const cli::PeerAddress& address) {
+  const bool path = address.kind == cli::PeerAddress::Kind::kUnix;
+  if (path && is_stale(address.host)) {
+    ::unlink(address.host.c_str());
   }
-  Socket& s = add_pipe("unix@" + path);
-  if (const int code = uv_pipe_bind(&s.handle.pipe, path.c_str()); code != 0) {
+  const std::string text = path ? "unix@" + address.host : address.text;
+  const int fd = bind_unix(address);
+  if (fd < 0) {
+    return refused(text, fd);
+  }
+  if (path) {
+    unix_path_ = address.host;
+    constexpr mode_t kAnybody = 0666;  // whoever wants less gives its directory fewer rights
+    ::chmod(unix_path_.c_str(), kAnybody);
+  }
+  return start(fd, text, false);
+}
+
+Status PeerListener::start(int fd, std::string text, bool tcp) {
+  auto socket = std::make_unique<Socket>();
+  Socket& s = *socket;
+  s.text = std::move(text);
+  s.tcp = tcp;
+  s.acceptor = std::make_unique<sockets::Acceptor>(
+      *loop_.uv(), fd, [this, &s](int taken) { take(s, taken); },
+      [this, &s](int taken, const std::string& why) { run_short(s, taken, why); });
+  if (::listen(fd, kBacklog) != 0) {
+    return refused(s.text, -errno);
+  }
+  if (const int code = s.acceptor->start(); code != 0) {
     return refused(s.text, code);
   }
-  unix_path_ = path;
-  uv_pipe_chmod(&s.handle.pipe, UV_READABLE | UV_WRITABLE);
-  return start(s);
+  sockets_.push_back(std::move(socket));
+  return {};
 }
 
-Status PeerListener::listen_abstract(const cli::PeerAddress& address) {
-  Socket& s = add_pipe(address.text);
-  const int fd = bind_abstract(address);
-  if (const int code = fd < 0 ? fd : uv_pipe_open(&s.handle.pipe, fd); code != 0) {
-    if (fd >= 0) {
-      ::close(fd);
-    }
-    return refused(s.text, code);
+void PeerListener::take(Socket& socket, int fd) {
+  if (std::exchange(socket.lacking, false)) {
+    cli::log_notice("listener {}: takes connections again", socket.text);
   }
-  return start(s);
+  connections_.push_back(PeerConnection::accept(loop_, engine_, fd, socket.tcp, rules_));
 }
 
-PeerListener::Socket& PeerListener::add_pipe(const std::string& text) {
-  sockets_.push_back(std::make_unique<Socket>());
-  Socket& s = *sockets_.back();
-  s.owner = this;
-  s.text = text;
-  uv_pipe_init(loop_.uv(), &s.handle.pipe, 0);
-  s.handle.stream.data = &s;
-  return s;
-}
-
-Status PeerListener::start(Socket& socket) {
-  const int code = uv_listen(&socket.handle.stream, kBacklog, [](uv_stream_t* s, int status) {
-    Socket& on = *static_cast<Socket*>(s->data);
-    on.owner->connection(on, status);
-  });
-  return code == 0 ? Status() : refused(socket.text, code);
-}
-
-void PeerListener::connection(Socket& socket, int status) {
-  if (status < 0) {
-    // Without descriptors libuv takes and closes the connection, so that this does not come again
-    // at once for the same one.
-    if (const auto hidden = rules_.limit.admit("accept", loop_.now())) {
-      cli::log_err("listener {}: cannot take a connection: {}; it is closed ({} more before)",
-                   socket.text, uv_strerror(status), *hidden);
-    }
-    return;
+void PeerListener::run_short(Socket& socket, int fd, const std::string& why) {
+  if (fd >= 0) {
+    ::close(fd);
+    engine_.turned_away();
   }
-  connections_.push_back(PeerConnection::accept(loop_, engine_, &socket.handle.stream, rules_));
+  socket.lacking = true;
+  if (const auto hidden = rules_.limit.admit("descriptors", loop_.now())) {
+    cli::log_err("listener {}: {}; {} until there is one, sessions go on ({} more before)",
+                 socket.text, why, fd >= 0 ? "newcomers are turned away" : "newcomers wait",
+                 *hidden);
+  }
 }
 
 std::string PeerListener::addresses() const {
   std::string list;
   for (const auto& socket : sockets_) {
-    if (!socket->text.empty()) {
-      list += fmt::format("{}{}", list.empty() ? "" : ", ", socket->text);
-    }
+    list += fmt::format("{}{}", list.empty() ? "" : ", ", socket->text);
   }
   return list;
 }
@@ -212,16 +217,9 @@ void PeerListener::tick() {
   }
 }
 
-void PeerListener::close(Socket& socket) {
-  auto* handle = reinterpret_cast<uv_handle_t*>(&socket.handle.stream);
-  if (uv_is_closing(handle) == 0) {
-    uv_close(handle, [](uv_handle_t* h) { static_cast<Socket*>(h->data)->closed = true; });
-  }
-}
-
 void PeerListener::close(std::string_view why) {
   for (const auto& socket : sockets_) {
-    close(*socket);
+    socket->acceptor->close();
   }
   for (const auto& connection : connections_) {
     connection->close(why);
@@ -233,8 +231,7 @@ void PeerListener::close(std::string_view why) {
 }
 
 bool PeerListener::closed() const {
-  return std::all_of(sockets_.begin(), sockets_.end(), [](const auto& s) { return s->closed; }) &&
-         std::all_of(connections_.begin(), connections_.end(),
+  return std::all_of(connections_.begin(), connections_.end(),
                      [](const auto& c) { return c->closed(); });
 }
 

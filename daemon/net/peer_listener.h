@@ -2,13 +2,12 @@
 // connections taken on them. One thread. The destructor runs the loop until everything is closed.
 #pragma once
 
-#include <uv.h>
-
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "daemon/net/peer_connection.h"
+#include "tools/sockets/acceptor.h"
 
 namespace lineq::net {
 
@@ -39,25 +38,19 @@ class PeerListener {
 
  private:
   struct Socket {
-    union {
-      uv_stream_t stream;
-      uv_tcp_t tcp;
-      uv_pipe_t pipe;
-    } handle{};
-    PeerListener* owner = nullptr;
     std::string text;
-    bool closed = false;
+    bool tcp = false;
+    bool lacking = false;  // descriptors
+    std::unique_ptr<sockets::Acceptor> acceptor;
   };
 
   PeerListener(Loop& loop, engine::Engine& engine) : loop_(loop), engine_(engine) {}
 
   Status listen_tcp(const std::string& host, u16 port);
-  Status listen_unix(const std::string& path);
-  Status listen_abstract(const cli::PeerAddress& address);
-  Socket& add_pipe(const std::string& text);
-  static Status start(Socket& socket);
-  static void close(Socket& socket);
-  void connection(Socket& socket, int status);
+  Status listen_unix(const cli::PeerAddress& address);
+  Status start(int fd, std::string text, bool tcp);
+  void take(Socket& socket, int fd);
+  void run_short(Socket& socket, int fd, const std::string& why);
 
   Loop& loop_;
   engine::Engine& engine_;

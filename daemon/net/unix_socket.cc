@@ -53,7 +53,7 @@ int connect_unix(const cli::PeerAddress& address) {
   return opened(address, ::connect);
 }
 
-int bind_abstract(const cli::PeerAddress& address) {
+int bind_unix(const cli::PeerAddress& address) {
   return opened(address, ::bind);
 }
 

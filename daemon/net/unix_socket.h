@@ -7,7 +7,7 @@
 namespace lineq::net {
 
 int connect_unix(const cli::PeerAddress& address);
-// Abstract names only: they vanish with their last descriptor.
-int bind_abstract(const cli::PeerAddress& address);
+// A path must not exist. Abstract names vanish with their last descriptor.
+int bind_unix(const cli::PeerAddress& address);
 
 }  // namespace lineq::net

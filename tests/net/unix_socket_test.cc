@@ -30,13 +30,13 @@ socklen_t bound_length(int fd, sockaddr_un& bound) {
 
 TEST(UnixSocketTest, AnAbstractNameIsPaddedAsHaproxyPadsIt) {
   const test::TempInstance unique;
-  const test::Fd listener(bind_abstract(address("abns@" + unique.name())));
+  const test::Fd listener(bind_unix(address("abns@" + unique.name())));
   ASSERT_TRUE(listener.valid());
   sockaddr_un bound{};
   EXPECT_EQ(bound_length(listener.get(), bound), sizeof(sockaddr_un));
   EXPECT_EQ(bound.sun_path[0], '\0');
   EXPECT_EQ(std::string(&bound.sun_path[1]), unique.name());
-  EXPECT_EQ(bind_abstract(address("abns@" + unique.name())), -EADDRINUSE);
+  EXPECT_EQ(bind_unix(address("abns@" + unique.name())), -EADDRINUSE);
   // The unpadded name is another one.
   EXPECT_EQ(connect_unix(address("abnsz@" + unique.name())), -ECONNREFUSED);
   EXPECT_EQ(connect_unix(address("abns@" + unique.name())), -ECONNREFUSED);
@@ -47,7 +47,7 @@ TEST(UnixSocketTest, AnAbstractNameIsPaddedAsHaproxyPadsIt) {
 
 TEST(UnixSocketTest, AnUnpaddedNameIsAsLongAsItIs) {
   const test::TempInstance unique;
-  const test::Fd listener(bind_abstract(address("abnsz@" + unique.name())));
+  const test::Fd listener(bind_unix(address("abnsz@" + unique.name())));
   ASSERT_TRUE(listener.valid());
   sockaddr_un bound{};
   EXPECT_EQ(bound_length(listener.get(), bound),
@@ -58,7 +58,7 @@ TEST(UnixSocketTest, AnUnpaddedNameIsAsLongAsItIs) {
   // The longest name there may be.
   const std::string longest = unique.name() + std::string(107 - unique.name().size(), 'x');
   for (const char* kind : {"abns@", "abnsz@"}) {
-    const test::Fd other(bind_abstract(address(kind + longest)));
+    const test::Fd other(bind_unix(address(kind + longest)));
     ASSERT_TRUE(other.valid()) << kind;
     ASSERT_EQ(::listen(other.get(), 1), 0);
     EXPECT_TRUE(test::Fd(connect_unix(address(kind + longest))).valid()) << kind;

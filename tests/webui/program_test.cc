@@ -243,7 +243,7 @@ TEST_F(SlowProgramTest, WithoutADescriptorLeftItClosesTheSurplusAndRecovers) {
   for (int i = 0; i < 100; ++i) {
     clients.push_back(test::connect_tcp(lineq_.web_port()));
   }
-  EXPECT_TRUE(web.wait_for_err("file descriptors are in use")) << web.err();
+  EXPECT_TRUE(web.wait_for_err("no file descriptor is left")) << web.err();
   // Nobody hangs: the surplus is closed at once, and the loop does not spin.
   std::size_t closed = 0;
   for (const test::Fd& fd : clients) {

@@ -1,5 +1,7 @@
 #include "webui/net/connection.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 #include "shm/support/clock.h"
@@ -61,6 +63,15 @@ Connection::Connection(Server& server, bool is_unix) : server_(server), unix_(is
 }
 
 Connection::~Connection() = default;
+
+bool Connection::open(int fd) {
+  const bool opened =
+      (unix_ ? uv_pipe_open(&handle_.pipe, fd) : uv_tcp_open(&handle_.tcp, fd)) == 0;
+  if (!opened) {
+    ::close(fd);
+  }
+  return opened;
+}
 
 void Connection::start() {
   if (!unix_) {

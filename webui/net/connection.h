@@ -32,6 +32,7 @@ class Connection final : public live::Listener {
   Connection& operator=(Connection&&) = delete;
 
   uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&handle_); }
+  bool open(int fd);  // false: it is no connection any more
   void start();
   void refuse();  // 503 and close
   void close();   // deletes this in the loop's next turn

@@ -4,19 +4,20 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include <arpa/inet.h>
 #include <fmt/core.h>
 #include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include "shm/support/assert.h"
 #include "tools/cli/log.h"
+#include "tools/sockets/acceptor.h"
 #include "webui/net/connection.h"
 
 namespace lineq::webnet {
@@ -68,6 +69,19 @@ bool taken(const sockaddr* address, socklen_t bytes) {
   return in_use;
 }
 
+sockaddr_un unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), std::min(path.size(), sizeof address.sun_path - 1));
+  return address;
+}
+
+Error refused(const std::string& where, int error) {
+  const bool absent = error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
+  return {absent ? ErrorCode::kNotFound : ErrorCode::kBusy,
+          fmt::format("cannot listen on {}: {}", where, uv_strerror(-error))};
+}
+
 // A socket file left by a killed process; true when it is gone or never was.
 Status clear_stale_socket(const std::string& path) {
   struct stat info {};
@@ -79,9 +93,7 @@ Status clear_stale_socket(const std::string& path) {
         ErrorCode::kInvalid,
         fmt::format("cannot listen on unix@{}: a file that is not a socket is there", path)};
   }
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), std::min(path.size(), sizeof address.sun_path - 1));
+  const sockaddr_un address = unix_address(path);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const bool refused =
       fd >= 0 && ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
@@ -100,13 +112,9 @@ Status clear_stale_socket(const std::string& path) {
 }  // namespace
 
 struct Server::Listening {
-  Server* server = nullptr;
+  std::string text;
   bool is_unix = false;
-  union Handle {
-    uv_tcp_t tcp;
-    uv_pipe_t pipe;
-  } handle{};
-  uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&handle); }
+  std::unique_ptr<sockets::Acceptor> acceptor;
 };
 
 Server::Server(uv_loop_t& loop, const http::Router& router, ServerOptions options)
@@ -163,79 +171,76 @@ Status Server::listen_tcp() {
 }
 
 Status Server::bind_tcp(const sockaddr* address, socklen_t bytes) {
-  auto listening = std::make_unique<Listening>();
-  listening->server = this;
-  uv_tcp_t* tcp = &listening->handle.tcp;
-  const auto failed = [&](int status) -> Status {
-    const bool absent = status == UV_EADDRNOTAVAIL || status == UV_EAFNOSUPPORT;
-    return Error{
-        absent ? ErrorCode::kNotFound : ErrorCode::kBusy,
-        fmt::format("cannot listen on {}: {}", address_text(address), uv_strerror(status))};
-  };
-  if (const int status = uv_tcp_init_ex(&loop_, tcp, address->sa_family); status != 0) {
-    return failed(status);
+  const int fd = ::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) {
+    return refused(address_text(address), errno);
   }
-  tcp->data = listening.get();
-  Listening* raw = listening_.emplace_back(std::move(listening)).get();
   if (port_ != 0 && taken(address, bytes)) {
     shared_ = true;
   }
-  uv_os_fd_t fd = -1;
-  uv_fileno(reinterpret_cast<uv_handle_t*>(tcp), &fd);
   const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-  const unsigned flags = address->sa_family == AF_INET6 ? UV_TCP_IPV6ONLY : 0;
-  int status = uv_tcp_bind(tcp, address, flags);
-  if (status == 0) {
-    status = uv_listen(raw->stream(), kBacklog, [](uv_stream_t* stream, int result) {
-      auto* from = static_cast<Listening*>(stream->data);
-      from->server->accept(*from, result);
-    });
+  if (address->sa_family == AF_INET6) {
+    ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   }
-  if (status != 0) {
-    return failed(status);
+  if (::bind(fd, address, bytes) != 0) {
+    const int error = errno;
+    ::close(fd);
+    return refused(address_text(address), error);
   }
   sockaddr_storage bound{};
-  int length = sizeof bound;
-  uv_tcp_getsockname(tcp, reinterpret_cast<sockaddr*>(&bound), &length);
-  port_ = port_of(bound);
-  addresses_.push_back(address_text(reinterpret_cast<const sockaddr*>(&bound)));
-  return {};
+  socklen_t length = sizeof bound;
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &length);
+  auto listening = std::make_unique<Listening>();
+  listening->text = address_text(reinterpret_cast<const sockaddr*>(&bound));
+  Status status = take_connections(std::move(listening), fd);
+  if (status) {
+    port_ = port_of(bound);
+  }
+  return status;
 }
 
 Status Server::listen_unix() {
-  if (Status status = clear_stale_socket(options_.unix_path); !status) {
+  const std::string& path = options_.unix_path;
+  if (Status status = clear_stale_socket(path); !status) {
     return status;
   }
   auto listening = std::make_unique<Listening>();
-  listening->server = this;
+  listening->text = "unix@" + path;
   listening->is_unix = true;
-  uv_pipe_t* pipe = &listening->handle.pipe;
-  uv_pipe_init(&loop_, pipe, 0);
-  pipe->data = listening.get();
-  Listening* raw = listening_.emplace_back(std::move(listening)).get();
-  int status = uv_pipe_bind(pipe, options_.unix_path.c_str());
-  if (status == 0) {
-    status = uv_listen(raw->stream(), kBacklog, [](uv_stream_t* stream, int result) {
-      auto* from = static_cast<Listening*>(stream->data);
-      from->server->accept(*from, result);
-    });
-  }
-  if (status != 0) {
-    return Error{ErrorCode::kSystem, fmt::format("cannot listen on unix@{}: {}", options_.unix_path,
-                                                 uv_strerror(status))};
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const sockaddr_un address = unix_address(path);
+  if (fd < 0 || ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    const int error = errno;
+    if (fd >= 0) {
+      ::close(fd);
+    }
+    return Error{ErrorCode::kSystem, refused(listening->text, error).what};
   }
   // As open as a port on localhost; whoever wants less gives its directory fewer rights.
-  uv_pipe_chmod(pipe, UV_READABLE | UV_WRITABLE);
-  addresses_.push_back("unix@" + options_.unix_path);
+  constexpr mode_t kAnybody = 0666;
+  ::chmod(path.c_str(), kAnybody);
+  return take_connections(std::move(listening), fd);
+}
+
+Status Server::take_connections(std::unique_ptr<Listening> listening, int fd) {
+  Listening& l = *listening;
+  l.acceptor = std::make_unique<sockets::Acceptor>(
+      loop_, fd, [this, &l](int taken) { accept(l, taken); },
+      [this, &l](int taken, const std::string& why) { run_short(l, taken, why); });
+  if (::listen(fd, kBacklog) != 0) {
+    return refused(l.text, errno);
+  }
+  if (const int code = l.acceptor->start(); code != 0) {
+    return refused(l.text, -code);
+  }
+  addresses_.push_back(l.text);
+  listening_.push_back(std::move(listening));
   return {};
 }
 
-void Server::accept(Listening& listening, int status) {
-  if (status != 0) {
-    ++stats_.refused;
-    return;
-  }
+void Server::accept(const Listening& listening, int fd) {
   auto* connection = new Connection(*this, listening.is_unix);
   connection->after_ = first_;
   if (first_ != nullptr) {
@@ -244,11 +249,10 @@ void Server::accept(Listening& listening, int status) {
   first_ = connection;
   ++stats_.connections;
   ++open_;
-  if (uv_accept(listening.stream(), connection->stream()) != 0) {
+  if (!connection->open(fd)) {
     return connection->close();
   }
   ++stats_.accepted;
-  warn_if_descriptors_end(*connection);
   if (!admit(*connection)) {
     ++stats_.refused;
     return connection->refuse();
@@ -256,21 +260,15 @@ void Server::accept(Listening& listening, int status) {
   connection->start();
 }
 
-// When none is left libuv closes newcomers at once, so that the loop does not spin on them, and
-// tells nobody: this is the last moment to say so.
-void Server::warn_if_descriptors_end(Connection& connection) {
-  constexpr rlim_t kFew = 8;
-  rlimit limit{};
-  uv_os_fd_t fd = -1;
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  uv_fileno(reinterpret_cast<uv_handle_t*>(connection.stream()), &fd);
-  if (static_cast<rlim_t>(fd) + kFew < limit.rlim_cur) {
-    return;
+// Nobody hangs: HAProxy, or a browser, tries again.
+void Server::run_short(const Listening& listening, int fd, const std::string& why) {
+  if (fd >= 0) {
+    ::close(fd);
+    ++stats_.refused;
   }
   if (const auto hidden = descriptor_warnings_.admit("descriptors", uv_now(&loop_))) {
-    cli::log_warning(
-        "nearly all of {} file descriptors are in use: connections beyond are closed at once",
-        limit.rlim_cur);
+    cli::log_warning("{}: {}; {} until there is one ({} more before)", listening.text, why,
+                     fd >= 0 ? "newcomers are turned away" : "newcomers wait", *hidden);
   }
 }
 
@@ -435,10 +433,7 @@ void Server::stop() {
   stopping_ = true;
   drain_deadline_ = uv_now(&loop_) + options_.drain_ms;
   for (const auto& listening : listening_) {
-    auto* handle = reinterpret_cast<uv_handle_t*>(listening->stream());
-    if (uv_is_closing(handle) == 0) {
-      uv_close(handle, nullptr);
-    }
+    listening->acceptor->close();
   }
   for (Connection* c = first_; c != nullptr; c = c->after_) {
     c->drain();

@@ -98,9 +98,10 @@ class Server {
   Status listen_tcp();
   Status listen_unix();
   Status bind_tcp(const sockaddr* address, socklen_t bytes);
-  void accept(Listening& listening, int status);
+  Status take_connections(std::unique_ptr<Listening> listening, int fd);
+  void accept(const Listening& listening, int fd);
+  void run_short(const Listening& listening, int fd, const std::string& why);
   bool admit(Connection& connection);
-  void warn_if_descriptors_end(Connection& connection);
   void closed(Connection& connection);
   void run_soon(Connection& connection);
   void run();
