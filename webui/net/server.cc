@@ -434,6 +434,9 @@ void Server::stop() {
   drain_deadline_ = uv_now(&loop_) + options_.drain_ms;
   for (const auto& listening : listening_) {
     listening->acceptor->close();
+    if (listening->is_unix) {
+      ::unlink(options_.unix_path.c_str());
+    }
   }
   for (Connection* c = first_; c != nullptr; c = c->after_) {
     c->drain();
