@@ -99,7 +99,10 @@ void Acceptor::accept_some() {
     close_fd(spare_);
     fd = ::accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      return pause(error);
+      // The system looks for a descriptor first: there may be nobody who wants it.
+      const bool nobody = errno == EAGAIN;
+      keep_spare();
+      return nobody ? void() : pause(error);
     }
     short_(fd, shortage(error));
     if (poll_ != nullptr) {
