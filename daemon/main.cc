@@ -283,8 +283,14 @@ int serve(const cli::CommandLine& line, cli::Settings settings) {
        .progress = [&] { systemd.still("loading a snapshot", monotonic_ms()); }});
   if (!attached) {
     const bool busy = attached.error().code == ErrorCode::kBusy;
-    cli::log_err("{}", busy ? fmt::format("another lineqd runs on instance {}", settings.instance)
-                            : attached.error().what);
+    cli::log_err("{}{}",
+                 busy ? fmt::format("another lineqd runs on instance {}", settings.instance)
+                      : attached.error().what,
+                 attached.error().code == ErrorCode::kExhausted
+                     ? fmt::format("; an empty segment takes {} bytes: make room in /dev/shm (or "
+                                   "in memory_limit), or make feed_log2 smaller",
+                                   shm::least_segment_bytes(settings.feed_log2))
+                     : "");
     return busy ? cli::kExitNotFound : cli::kExitUsage;
   }
   shm::Writer& writer = **attached;

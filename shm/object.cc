@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 namespace lineq::shm {
 namespace {
@@ -89,6 +90,15 @@ std::string who_may_read(const std::string& path) {
   const group* found = ::getgrgid(st.st_gid);
   return fmt::format(" (members of group {} may read it)",
                      found == nullptr ? std::to_string(st.st_gid) : found->gr_name);
+}
+
+// For whoever has to make room.
+std::string what_is_left(int fd) {
+  struct statvfs fs {};
+  return ::fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0
+             ? ""
+             : fmt::format(", where {} of {} are free", fs.f_bavail * fs.f_frsize,
+                           fs.f_blocks * fs.f_frsize);
 }
 
 }  // namespace
@@ -277,9 +287,16 @@ Status Object::reserve(u64 from, u64 bytes) const {
   }
   if (rc != 0) {
     return Error{rc == ENOSPC || rc == ENOMEM ? ErrorCode::kExhausted : ErrorCode::kSystem,
-                 fmt::format("reserve {} bytes of shared memory: {}", bytes, std::strerror(rc))};
+                 fmt::format("reserve {} bytes of shared memory{}: {}", bytes, what_is_left(fd_),
+                             std::strerror(rc))};
   }
   return {};
+}
+
+bool Object::whole() const {
+  constexpr i64 kBlock = 512;
+  struct stat st {};
+  return ::fstat(fd_, &st) == 0 && st.st_blocks * kBlock >= st.st_size;
 }
 
 void Object::populate(u64 from, u64 bytes) const {

@@ -80,6 +80,8 @@ class Object {
 
   // kExhausted when the system has no memory left; [from, from + bytes) is then not to be touched.
   Status reserve(u64 from, u64 bytes) const;
+  // All of it is reserved: no byte of it can be missing when it is touched.
+  bool whole() const;
   // Fills page tables ahead of use; best effort.
   void populate(u64 from, u64 bytes) const;
 

@@ -49,6 +49,10 @@ Result<Object> open_root(const Source& source) {
     }
     return root;
   }
+  // Its maker is at it, or died of a full /dev/shm: even to look at a hole takes memory.
+  if (source.directory.empty() && !root->whole()) {
+    return Error{ErrorCode::kNotFound, fmt::format("segment {}: being created", source.instance)};
+  }
   const RootHeader& h = reinterpret_cast<const RootLayout*>(root->data())->header;
   if (load_acquire(h.magic) != kMagic) {  // pairs with the last store of Writer::create
     return load_relaxed(h.magic) == 0

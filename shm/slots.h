@@ -37,12 +37,13 @@ constexpr u64 slot_offset(u32 slot, u32 slot_bytes) {
 // (low 32 bits, in the writer's own memory).
 class SlotMap {
  public:
-  void add_chunk(u32 k, const u8* chunk, u32 slot_bytes) {
+  // False: no memory.
+  [[nodiscard]] bool add_chunk(u32 k, const u8* chunk, u32 slot_bytes) {
     slot_bytes_ = slot_bytes;
     base_[k] = reinterpret_cast<std::uintptr_t>(chunk) - chunk_start(k) * slot_bytes;
     // calloc hands out untouched zero pages: no pause for a large chunk.
     last_[k].reset(static_cast<u32*>(std::calloc(chunk_slots(k), sizeof(u32))));
-    LINEQ_ASSERT(last_[k] != nullptr);
+    return last_[k] != nullptr;
   }
   u64* words(u32 slot) const {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): a pre-biased pointer would leave its mapping

@@ -402,12 +402,15 @@ void Table::record(FeedKind kind, u32 slot, PeerNo origin) {
 // --- memory
 // --------------------------------------------------------------------------------------------------------
 
-void Table::set_chunk(u32 k, Object object, u32 dir) {
+bool Table::set_chunk(u32 k, Object& object, u32 dir) {
   Parts& p = *parts_;
-  slots_.add_chunk(k, object.data(), p.desc.slot_bytes);
+  if (!slots_.add_chunk(k, object.data(), p.desc.slot_bytes)) {
+    return false;
+  }
   p.chunks[k] = std::move(object);
   p.chunk_object[k] = dir;
   p.chunk_count = k + 1;
+  return true;
 }
 
 Status Table::create_memory(u64 expected) {
@@ -438,12 +441,13 @@ Status Table::create_memory(u64 expected) {
   auto chunk = s.provisioner->create_now(s.name_of(*chunk_dir), chunk_bytes, chunk_bytes);
   auto index = chunk ? s.provisioner->create_now(s.name_of(*index_dir), index_bytes, index_bytes)
                      : Result<Object>(chunk.error());
-  if (!index) {
+  if (!index || !set_chunk(0, *chunk, *chunk_dir)) {
     undo();
+    writer_.add_counter(DaemonCounter::provision_failures);
     return Error{ErrorCode::kExhausted,
-                 fmt::format("table {}: no memory: {}", info_.definition.name, index.error().what)};
+                 fmt::format("table {}: no memory{}{}", info_.definition.name, index ? "" : ": ",
+                             index ? "" : index.error().what)};
   }
-  set_chunk(0, chunk.take(), *chunk_dir);
   p.usable = chunk_slots(0);
   p.cur_object = index.take();
   p.cur_dir = *index_dir;
@@ -523,24 +527,28 @@ bool Table::take_slot_job(u64 now_ms) {
   }
   const Provisioner::Ticket job = std::exchange(p.slot_job, nullptr);
   const u64 stride = p.desc.slot_bytes;
-  if (!job->status) {
+  const u32 k = p.chunk_count - (p.slot_job_creates ? 0 : 1);
+  bool fine = job->status.ok();
+  if (fine && p.slot_job_creates && !set_chunk(k, job->object, p.slot_job_object)) {
+    fine = false;
+    Object::unlink(s.name_of(p.slot_job_object));
+    s.provisioner->discard(std::move(job->object), job->reached);
+  }
+  if (!fine) {
     writer_.add_counter(DaemonCounter::provision_failures);
     p.slots_retry_ms = now_ms + kRetryMs;
   }
   if (p.slot_job_creates) {
-    if (!job->status) {
+    if (!fine) {
       s.forget_object(p.slot_job_object);
       return false;
     }
-    const u32 k = p.chunk_count;
-    set_chunk(k, std::move(job->object), p.slot_job_object);
     s.publish_object(p.slot_job_object, job->reached);
     store_release(p.desc.chunk[k].object, s.layout->objects[p.slot_job_object].number);
   } else {
-    ObjDesc& object = s.layout->objects[p.chunk_object[p.chunk_count - 1]];
+    ObjDesc& object = s.layout->objects[p.chunk_object[k]];
     store_relaxed(object.reserved_bytes, object.reserved_bytes + job->reached);
   }
-  const u32 k = p.chunk_count - 1;
   const u64 before = p.usable;
   p.usable = chunk_start(k) + s.layout->objects[p.chunk_object[k]].reserved_bytes / stride;
   return p.usable > before;
@@ -731,7 +739,10 @@ Status Table::adopt() {
       return Error{ErrorCode::kDamaged,
                    fmt::format("table {}: chunk {} has a wrong size", info_.definition.name, k)};
     }
-    set_chunk(k, chunk.take(), dir);
+    if (!set_chunk(k, *chunk, dir)) {
+      return Error{ErrorCode::kExhausted,
+                   fmt::format("table {}: no memory to attach it", info_.definition.name)};
+    }
     p.usable = chunk_start(k) + s.layout->objects[dir].reserved_bytes / p.desc.slot_bytes;
   }
   if (p.chunk_count == 0 || p.desc.high_water > p.usable) {

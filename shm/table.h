@@ -152,7 +152,7 @@ class Table {
   bool copy_entries_to(Table& wider, u64 now_ms) const;  // false: not all, for want of memory
 
   bool is_at(u32 slot, std::span<const u8> key) const;
-  void set_chunk(u32 k, Object object, u32 dir);
+  [[nodiscard]] bool set_chunk(u32 k, Object& object, u32 dir);  // false: no memory
   Applied apply_one(const ColumnMap& columns, const Change& change, u32 tag, u32 first,
                     PeerNo origin, SegmentMs now_ms);
   Applied insert(const ColumnMap& columns, const Change& change, u32 tag, PeerNo origin,

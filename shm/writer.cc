@@ -233,6 +233,10 @@ Result<Object> take_root(const std::string& instance, bool& moved) {
       return locked.error();
     }
     if (root->link_count() != 0) {
+      // Its maker may have died between its name and its memory; what has memory keeps it.
+      if (Status reserved = root->reserve(0, root->bytes()); !reserved) {
+        return reserved.error();
+      }
       return root;
     }
   }
@@ -274,6 +278,10 @@ bool blank(const Object& root) {
 }
 
 }  // namespace
+
+u64 least_segment_bytes(u32 feed_log2) {
+  return kRootBytes + (u64{8} << feed_log2) + kDictionaryStep;
+}
 
 // Makes a fresh segment in a zeroed root.
 Status Writer::create() {

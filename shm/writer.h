@@ -38,6 +38,9 @@ struct WriterOptions {
   std::function<void()> progress{};  // once in a while, as long as that takes
 };
 
+// What there has to be of shared memory before the first table.
+u64 least_segment_bytes(u32 feed_log2);
+
 // What became of WriterOptions::snapshots.
 struct Restored {
   std::string path;    // empty: nothing was loaded

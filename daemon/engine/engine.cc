@@ -223,12 +223,23 @@ void Engine::close(Peer& peer, std::string_view why, SegmentMs now) {
 void Engine::tick(SegmentMs now) {
   now_ = now;
   writer_.heartbeat(now);
+  constexpr u64 kTryTablesMs = 2000;
+  const bool try_tables = now - tables_tried_ms_ >= kTryTablesMs;
+  if (try_tables) {
+    tables_tried_ms_ = now;
+  }
   for (const auto& peer : book_.all()) {
     peer->session.tick(now);
     if (!peer->session.established()) {
       continue;
     }
     end_of_lesson(*peer);
+    if (try_tables) {
+      try_tables_again(*peer);
+      if (peer->session.ended()) {
+        continue;
+      }
+    }
     if (mode_->ask_again(*peer, now) && peer->session.request_lesson()) {
       cli::log_info("{}: asking it once more for all it has", peer->who);
       peer->in.phase = Inbound::Phase::kTeaching;
@@ -706,9 +717,7 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
   }
   const Result<shm::TableFor> made = writer_.table_for(d, now_, *role);
   if (!made) {
-    say(fmt::format("table {}", d.name),
-        fmt::format("{}: {}; its updates are ignored", peer.who, made.error().what));
-    return false;
+    return no_table(peer, theirs, made.error());
   }
   shm::Table& table = *made->table;
   if (made->created) {
@@ -730,12 +739,37 @@ bool Engine::on_definition(Peer& peer, peers::SessionTable& theirs) {
         writer_.peer_table_counter(*bound.record, shm::PeerTableCounter::last_update_ms);
   }
   if (const Status taken = mode_->on_table(peer, bound, now_); !taken) {
-    say(fmt::format("table {}", d.name),
-        fmt::format("{}: {}; its updates are ignored", peer.who, taken.error().what));
-    return false;
+    return no_table(peer, theirs, taken.error());
   }
   compare(peer, d, table, made->replaced, expiry_before.value_or(d.expire_ms));
   return true;
+}
+
+// A table for which there is no memory is tried again; it will have missed updates by then.
+bool Engine::no_table(Peer& peer, peers::SessionTable& theirs, const Error& error) {
+  const bool later = error.code == ErrorCode::kExhausted;
+  if (later && std::ranges::find(peer.waiting, &theirs) != peer.waiting.end()) {
+    return false;  // told
+  }
+  if (later) {
+    peer.waiting.push_back(&theirs);
+  }
+  say(fmt::format("table {}", theirs.definition.name),
+      fmt::format("{}: {}; its updates are ignored{}", peer.who, error.what,
+                  later ? " until there is some" : ""));
+  return false;
+}
+
+// What it told of these tables meanwhile was not kept: its next session begins with all it has.
+void Engine::try_tables_again(Peer& peer) {
+  std::erase_if(peer.waiting, [&](peers::SessionTable* table) {
+    if (!on_definition(peer, *table)) {
+      return false;
+    }
+    cli::log_notice("{}: table {}: there is memory for it now", peer.who, table->definition.name);
+    peer.session.end("it has to tell anew what there was no memory for");
+    return true;
+  });
 }
 
 // Says what this definition has otherwise than the table that all share (peers-protocol 4.5).

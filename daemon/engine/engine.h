@@ -118,6 +118,8 @@ class Engine {
   void live(Peer& peer);
   void compare_outlets(Peer& peer);
   void look_for_silence();
+  bool no_table(Peer& peer, peers::SessionTable& theirs, const Error& error);
+  void try_tables_again(Peer& peer);
 
   shm::Writer& writer_;
   EngineOptions options_;
@@ -132,6 +134,7 @@ class Engine {
   cli::LogLimit limit_;
   bool more_ = false;
   SegmentMs silence_looked_ms_ = 0;
+  SegmentMs tables_tried_ms_ = 0;
   std::unordered_set<std::string> replaced_;  // processes that gave way to a namesake
 };
 

@@ -186,10 +186,11 @@ class Peer final : public peers::SessionEvents {
 
   Inbound in;
   Outbound out;
-  bool reported_over = false;         // the log says already why it is not let in
-  bool fault = false;                 // its session ends for something it did wrong
-  std::size_t queued_bytes = 0;       // handed to the network and not taken by it yet
-  peers::SessionCounters reported{};  // counters as last added to the segment
+  std::vector<peers::SessionTable*> waiting;  // its tables for which there was no memory
+  bool reported_over = false;                 // the log says already why it is not let in
+  bool fault = false;                         // its session ends for something it did wrong
+  std::size_t queued_bytes = 0;               // handed to the network and not taken by it yet
+  peers::SessionCounters reported{};          // counters as last added to the segment
 
   // Its definition of a table of ours, or null.
   const PeerTable* table(u16 table_no) const {
