@@ -258,17 +258,27 @@ std::string unusable(const Object& root) {
   if (h.abi_hash != abi_hash()) {
     return fmt::format("ABI hash {:016x}, this program has {:016x}", h.abi_hash, abi_hash());
   }
-  // A segment made from a snapshot was created before this boot as well: differences, not values.
-  const u64 age = monotonic_ms() - h.created_monotonic_ms;
-  if (static_cast<i64>(age) < 0 || h.heartbeat_ms > age + 1000) {
-    return "from before the last boot";
-  }
   if (h.objects_high > kMaxObjects || h.tables_high > kMaxTables || h.peers_high > kMaxPeers ||
       h.peer_tables_high > kMaxPeerTables || h.feed_log2 < 16 || h.feed_log2 > 26 ||
       h.state == static_cast<u32>(SegmentState::kRetired)) {
     return "contradicts itself";
   }
   return {};
+}
+
+// The clock is behind the segment's last heartbeat: the machine, or its time namespace, is another
+// one. Time goes on where it stood, so that lives and places are as long as they were. False: it is
+// not. A segment made from a snapshot was created before this boot as well: differences, not
+// values.
+bool carry_clock_on(RootHeader& h) {
+  constexpr u64 kReadAhead = 1000;  // by whom the heartbeat is newer than the clock that was read
+  const u64 now = monotonic_ms();
+  const u64 age = now - h.created_monotonic_ms;
+  if (static_cast<i64>(age) >= 0 && h.heartbeat_ms <= age + kReadAhead) {
+    return false;
+  }
+  store_relaxed(h.created_monotonic_ms, now - h.heartbeat_ms);
+  return true;
 }
 
 bool blank(const Object& root) {
@@ -496,11 +506,13 @@ Result<std::unique_ptr<Writer>> Writer::attach(const WriterOptions& options) {
     if (why.empty()) {
       s.root = root.take();
       s.layout = reinterpret_cast<RootLayout*>(s.root.data());
+      const bool carried_on = carry_clock_on(s.header());
       const Status adopted = writer->adopt();
       if (adopted) {
         s.attach_note = fmt::format(
-            "segment {}: attached, {} tables, {}", options.instance, s.live_tables.size(),
-            s.attached_as == Attach::kClean ? "left by a clean stop" : "recovered after a kill");
+            "segment {}: attached, {} tables, {}{}", options.instance, s.live_tables.size(),
+            s.attached_as == Attach::kClean ? "left by a clean stop" : "recovered after a kill",
+            carried_on ? "; the machine's clock began anew, lifetimes go on where they were" : "");
         s.root_moved = moved;
         writer->go_live();
         return writer;
