@@ -101,6 +101,10 @@ std::string manual_path(std::string_view page) {
   return build_dir() + "/packaging/man/" + std::string(page);
 }
 
+std::string clock_shift_path() {
+  return build_dir() + "/tests/support/libclock_shift.so";
+}
+
 Instance::Instance() : tcp_port_(free_port()), web_port_(free_port()) {
   // An empty file of settings: what the machine has in /etc must not matter.
   write_file(dir_.file("lineq.cfg"), "{}\n");

@@ -48,6 +48,7 @@ std::string lineq_web_path();
 std::string lineq_dump_path();
 std::string lineq_top_path();
 std::string lineqctl_path();
+std::string clock_shift_path();                  // for LD_PRELOAD, see clock_shift.cc
 std::string manual_path(std::string_view page);  // "lineqd.8"
 
 class Instance {
