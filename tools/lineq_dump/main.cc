@@ -299,6 +299,33 @@ bool print_key(const Pick& pick, Printer& printer, shm::Reader& reader) {
   return any;
 }
 
+struct Shown {
+  std::string name;
+  u16 no;
+  u32 id;
+};
+
+// A scan of a table that is gone ends early. True when all tables are still what they were.
+bool still_there(const std::vector<Shown>& shown, shm::Reader& reader) {
+  const auto refreshed = reader.refresh();  // ends the life of what points into the directory
+  bool all = true;
+  for (const Shown& table : shown) {
+    const auto same = [&](const shm::TableInfo& info) {
+      return info.no == table.no && info.id == table.id;
+    };
+    if (refreshed &&
+        (refreshed->replaced || (std::ranges::none_of(reader.tables(), same) &&
+                                 std::ranges::none_of(reader.hidden_tables(), same)))) {
+      note(
+          fmt::format("table {}: it was replaced while it was shown, some of its entries may be "
+                      "missing: try again",
+                      table.name));
+      all = false;
+    }
+  }
+  return all;
+}
+
 int run_entries(const Task& task, Output& out, shm::Reader& reader) {
   Result<std::vector<Pick>> picks = pick(task.selection, reader);
   if (!picks) {
@@ -310,6 +337,7 @@ int run_entries(const Task& task, Output& out, shm::Reader& reader) {
     tables.push_back(pick.table);
   }
   printer.begin(tables, true);
+  std::vector<Shown> shown;
   bool found = !task.selection.key;
   for (const Pick& pick : *picks) {
     if (out.failed()) {
@@ -318,10 +346,14 @@ int run_entries(const Task& task, Output& out, shm::Reader& reader) {
     if (task.selection.key) {
       found = print_key(pick, printer, reader) || found;
     } else {
+      shown.push_back({pick.table->definition.name, pick.table->no, pick.table->id});
       print_table(pick, printer, out, reader);
     }
   }
   printer.end();
+  if (!out.failed() && !still_there(shown, reader)) {
+    return cli::kExitNotFound;
+  }
   if (!found) {
     note(fmt::format("no entry with key '{}'", *task.selection.key));
     return cli::kExitNotFound;
