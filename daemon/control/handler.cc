@@ -589,7 +589,7 @@ std::string Handler::record(const Change& change, const Caller& caller,
   }
   const std::string trouble = save();
   if (trouble.empty()) {
-    return {};
+    return noted ? "" : "in force, but not in the log of changes: " + noted.error().what;
   }
   cli::log_warning("rooms are not kept: {}", trouble);
   return "in force until lineqd ends, as it could not be kept: " + trouble;

@@ -262,9 +262,17 @@ Status StateDir::append_event(std::string_view line) const {
   }
   const Descriptor file(::open(
       path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640));
-  // One write, so that a line is there whole or not at all.
-  if (!file || !write_all(file.get(), std::string(line) + "\n")) {
+  if (!file) {
     return system_error("write", path);
+  }
+  // A line is there whole or not at all.
+  const off_t end = ::lseek(file.get(), 0, SEEK_END);
+  if (!write_all(file.get(), std::string(line) + "\n")) {
+    Error error = system_error("write", path);
+    if (end >= 0 && ::ftruncate(file.get(), end) != 0) {
+      error.what += "; a part of the line is in it";
+    }
+    return error;
   }
   return {};
 }
