@@ -109,7 +109,7 @@ TEST_F(StoppedReaderTest, AFollowerThatWasLappedSaysSoAndShowsTheLatest) {
   Process follower(
       world_.lineq.command(lineq_dump_path(), {"-t", "plain", "--follow"}, "follower"));
   const auto shows = [&](u64 n, u64 round) {
-    return [this, &follower, row = fmt::format("gpc0={} gpc1={}", value(n, round), round)] {
+    return [&follower, row = fmt::format("gpc0={} gpc1={}", value(n, round), round)] {
       return follower.out().find(row) != std::string::npos;
     };
   };
