@@ -12,6 +12,7 @@
 
 #include "tests/e2e/world.h"
 #include "tests/support/cutter.h"
+#include "tests/support/sanitizer.h"
 
 namespace lineq::test {
 namespace {
@@ -150,6 +151,9 @@ TEST_F(DescriptorTest, LineqdTurnsNewcomersAwayAndEverythingElseGoesOn) {
 }
 
 TEST_F(DescriptorTest, WithoutEvenTheSpareOneNewcomersWaitAndNothingSpins) {
+  if (kSanitized) {
+    GTEST_SKIP() << "the sanitizer itself opens a pipe to look at an object, and takes it for bad";
+  }
   start_with_two();
   const std::vector<std::string> sessions = world_.sessions();
   const DescriptorLimit limit(world_.daemon.pid());
