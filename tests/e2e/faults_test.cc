@@ -110,6 +110,9 @@ class DescriptorTest : public testing::Test {
 };
 
 TEST_F(DescriptorTest, LineqdTurnsNewcomersAwayAndEverythingElseGoesOn) {
+  if (kSanitized) {
+    GTEST_SKIP() << "the sanitizer itself opens a pipe to look at an object, and takes it for bad";
+  }
   start_with_two();
   const std::vector<std::string> sessions = world_.sessions();
   DescriptorLimit limit(world_.daemon.pid());
