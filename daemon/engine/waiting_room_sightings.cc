@@ -228,11 +228,14 @@ void WaitingRoom::waiting(const Sighting& s, Entry& entry) {
 }
 
 void WaitingRoom::called(const Sighting& s, Entry& entry) {
+  const cli::RoomSettings& rules = s.room.settings;
+  const u64 life_ms = u64{rules.session_ms} + options_.allowance_ms;
   const bool news = is_news(s, entry);
   const bool late = is_late(s, entry);
   if (s.sent_away && news && !late) {
     end(s.room, entry, VisitorState::kRevoked, s.now);
-  } else if (s.let_in && news) {
+  } else if (s.let_in && news && (rules.fixed_session || s.age() < life_ms)) {
+    // A visit so long ago is over: more likely it is our call, which came late and looks the same.
     enter(s, entry);
   } else if (!s.let_in && s.live && !late) {
     // Its table had no room for the entry, or somebody else wrote it.

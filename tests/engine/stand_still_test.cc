@@ -104,6 +104,22 @@ TEST_F(StandStillRoomTest, APlaceThatWasTakenAwayIsNotFreeBeforeHaproxyKnows) {
   w.check();
 }
 
+TEST_F(StandStillRoomTest, WhoWasCalledIsNotTakenForOneWhoCameAndWentMeanwhile) {
+  gate->stall(true);  // our call arrives late: HAProxy's row seems to be touched by the visitor
+  w.put(a_room("shop", 3));
+  w.pass(500);
+  gate->stall(false);
+  w.pass(100);
+  ASSERT_EQ(w.state("carl@shop"), VisitorState::kReady);
+  gate->disconnect();
+  w.stand_still(70'000);  // longer than a session
+  gate->connect();
+  w.pass(1000);
+  EXPECT_EQ(w.state("carl@shop"), VisitorState::kReady);
+  EXPECT_EQ(w.count(RoomCounter::expired), 0U);
+  w.check();
+}
+
 TEST_F(StandStillRoomTest, WhoIsGoneWithAHaproxyIsWaitedForAsLongAsEver) {
   gate->disconnect();
   w.stand_still(kLong);
