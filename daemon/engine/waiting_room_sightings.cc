@@ -254,6 +254,14 @@ void WaitingRoom::active(const Sighting& s, Entry& entry) {
     return;
   }
   users_[s.users].see(entry.place.slot(), s.peer.no);
+  if (s.room.settings.fixed_session && entry.visitor.again && s.let_in) {
+    Visitor next = entry.visitor;
+    next.again = !s.live;
+    next.since = room_now(s.now);
+    next.deadline = next.since + life(s.room.settings.session_ms);
+    (void)write(entry, next, Tell::kReaders, s.now, &s);
+    return;
+  }
   const u32 life_ms = s.room.settings.fixed_session
                           ? 0
                           : life(u64{s.room.settings.session_ms} + options_.allowance_ms);

@@ -182,7 +182,7 @@ void WaitingRoom::enter(const Sighting& s, Entry& entry) {
   drop_pending(entry.place);
   Visitor next = entry.visitor;
   next.state = VisitorState::kActive;
-  next.again = false;
+  next.again = room.settings.fixed_session && !s.live;
   next.since = room_now(s.now);
   const u32 life_ms = room.settings.fixed_session
                           ? life(room.settings.session_ms)

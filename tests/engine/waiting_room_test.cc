@@ -106,6 +106,34 @@ TEST_F(WaitingRoomTest, AFixedSessionEndsWhateverTheVisitorDoes) {
   EXPECT_EQ(w.state("anna@shop"), VisitorState::kExpired);
 }
 
+// A call that arrived late looks like a visit to who learns it afterwards.
+TEST_F(WaitingRoomTest, AFixedSessionThatOnlyALessonToldOfBeginsWhenTheVisitorIsSeen) {
+  cli::RoomSettings room = rules();
+  room.fixed_session = true;
+  w.put(room);
+  enter("anna@shop");
+  request("bert@shop");
+  gate->stall(true);
+  room.capacity = 2;
+  w.put(room);
+  w.pass(500);
+  gate->stall(false);
+  w.pass(100);
+  ASSERT_EQ(w.state("bert@shop"), VisitorState::kReady);
+  gate->disconnect();
+  w.pass(100);
+  gate->connect();
+  w.pass(kSession - 5000);
+  ASSERT_EQ(w.state("bert@shop"), VisitorState::kActive) << "may be inside";
+  request("bert@shop");
+  w.pass(kSession - 500);
+  EXPECT_EQ(w.state("bert@shop"), VisitorState::kActive);
+  request("bert@shop");
+  w.pass(1000);
+  EXPECT_EQ(w.state("bert@shop"), VisitorState::kExpired);
+  w.check();
+}
+
 TEST_F(WaitingRoomTest, WhoseSessionEndedQueuesAnewAtTheEnd) {
   enter("anna@shop");
   request("bert@shop");
