@@ -47,7 +47,7 @@ struct Visitor {
   // Who waits or is called: was called before and did not come. Who is inside: only a lesson said
   // so, and it may have been the call; a fixed session begins with the next sign of the visitor.
   bool again = false;
-  bool told = false;   // HAProxys were told gpc1 = 1 once: they have to know what becomes of it
+  bool told = false;  // HAProxys were told gpc1 = 1 once: they have to know what becomes of it
   RoomNo room{0};
   Ticket ticket{0};
   Tick deadline = 0;  // room time: until when the present state lasts without news

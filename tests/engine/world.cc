@@ -54,6 +54,14 @@ const Hap::Row* Hap::last(std::string_view key) const {
   return at == rows.rend() ? nullptr : &*at;
 }
 
+std::unordered_map<std::string_view, const Hap::Row*> Hap::last_of_each() const {
+  std::unordered_map<std::string_view, const Row*> last;
+  for (const Row& row : rows) {
+    last[row.key] = &row;
+  }
+  return last;
+}
+
 peers::HelloDecision Hap::on_hello(const peers::Hello&) {
   return peers::HelloDecision::accept();
 }

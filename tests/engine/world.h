@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -60,6 +61,8 @@ class Hap : private peers::SessionEvents {
 
   u64 times(std::string_view key) const;
   const Row* last(std::string_view key) const;
+  // Of all keys, as long as `rows` stays as it is: for those who look at thousands of them.
+  std::unordered_map<std::string_view, const Row*> last_of_each() const;
 
  private:
   peers::HelloDecision on_hello(const peers::Hello& hello) override;

@@ -166,7 +166,8 @@ class Tables {
         for (const auto& [type, value] : w.cells) {
           entry.cells[type] = value;
         }
-        entry.deadline = world_.now() + w.life_ms;
+        // The longest life told by anybody counts.
+        entry.deadline = std::max(entry.deadline, world_.now() + w.life_ms);
         entry.written = turn_;
         member->table[w.key] = w.cells;
       }
