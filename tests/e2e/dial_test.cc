@@ -234,6 +234,11 @@ TEST_F(DialTest, ARestartedHaproxyIsDialledAgainAndFullAtOnce) {
   EXPECT_TRUE(logged("reached after ")) << world_.story();
   EXPECT_EQ(world_.log_lines("trying again").size(), 1U) << world_.story();
   expect_relay("before");
+  // There is no other HAProxy that could show that lineqd has it.
+  EXPECT_TRUE(wait_until([&] {
+    const Finished dump = run(world_.lineq.command(lineq_dump_path(), {"-t", "plain"}));
+    return dump.out.find("before-0") != std::string::npos;
+  })) << world_.story();
   world_.at(0).kill();
   EXPECT_TRUE(wait_until([&] { return world_.log_lines("trying again").size() == 2; }))
       << world_.story();

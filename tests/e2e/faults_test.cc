@@ -12,7 +12,6 @@
 
 #include "tests/e2e/world.h"
 #include "tests/support/cutter.h"
-#include "tests/support/sanitizer.h"
 
 namespace lineq::test {
 namespace {
@@ -110,9 +109,6 @@ class DescriptorTest : public testing::Test {
 };
 
 TEST_F(DescriptorTest, LineqdTurnsNewcomersAwayAndEverythingElseGoesOn) {
-  if (kSanitized) {
-    GTEST_SKIP() << "the sanitizer itself opens a pipe to look at an object, and takes it for bad";
-  }
   start_with_two();
   const std::vector<std::string> sessions = world_.sessions();
   DescriptorLimit limit(world_.daemon.pid());
@@ -154,9 +150,6 @@ TEST_F(DescriptorTest, LineqdTurnsNewcomersAwayAndEverythingElseGoesOn) {
 }
 
 TEST_F(DescriptorTest, WithoutEvenTheSpareOneNewcomersWaitAndNothingSpins) {
-  if (kSanitized) {
-    GTEST_SKIP() << "the sanitizer itself opens a pipe to look at an object, and takes it for bad";
-  }
   start_with_two();
   const std::vector<std::string> sessions = world_.sessions();
   const DescriptorLimit limit(world_.daemon.pid());
